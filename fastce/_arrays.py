@@ -1,0 +1,378 @@
+"""What every argument goes through: coercion, checks, layout. Every error message is here.
+
+Kernels trust what they are given: native, aligned arrays of one floating type, whose shapes fit.
+"""
+
+import math
+import operator
+
+import numpy as np
+from numpy.exceptions import AxisError
+
+FLOAT32 = np.dtype(np.float32)
+FLOAT64 = np.dtype(np.float64)
+INT64 = np.dtype(np.int64)
+INT64_MAX = np.iinfo(np.int64).max
+
+
+# Coercion
+
+
+def asarray(name, value):
+    """Return `value` as a base-class array; no copy is made where none is needed."""
+    if type(value) is np.ndarray:
+        return value
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise TypeError(f"`{name}` must not have masked elements, got a masked array that has some")
+    try:
+        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+            return np.from_dlpack(value)
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"`{name}` must be convertible to an array: {error}") from None
+
+
+def real(name, value, dtype=None):
+    """Return `value` as a native, aligned array of `dtype`, or of the type that its own leads to.
+
+    float32 and float64 stay, float16 becomes float32, integers and bools float64.
+    """
+    array = asarray(name, value)
+    found = array.dtype
+    if found.kind not in "biu" and found.char not in "efd":
+        raise TypeError(
+            f"`{name}` must be of a float16, float32, float64, integer or bool dtype, got {found}"
+        )
+    if dtype is None:
+        dtype = FLOAT32 if found.char in "ef" else FLOAT64
+    return simple(array.astype(dtype, copy=False))
+
+
+def simple(array):
+    """Return an array whose elements lie where C expects them: itself if they do."""
+    if array.flags.aligned and not any(stride % array.itemsize for stride in array.strides):
+        return array
+    return array.copy()
+
+
+def number(name, value, need, holds):
+    """Return the option `value` as a float for which `holds`, which `need` says in words."""
+    array = real(name, value, FLOAT64)
+    if array.ndim:
+        raise ValueError(f"`{name}` must be a number, got an array of shape {array.shape}")
+    result = array.item()
+    if not holds(result):
+        raise ValueError(f"`{name}` must be {need}, got {result}")
+    return result
+
+
+# Checks
+
+
+def same_shape(name, array, need, other, other_shape):
+    """Refuse an array that has not the shape needed to match another argument."""
+    if array.shape != tuple(need):
+        raise ValueError(
+            f"`{name}` must have shape {tuple(need)} to match `{other}` of shape {other_shape}, "
+            f"got {array.shape}"
+        )
+
+
+def refuse(name, array, bad, need):
+    """Raise ValueError naming the first element of `array` that is `bad`, if there is one."""
+    if not np.any(bad):
+        return
+    index = tuple(int(i) for i in np.argwhere(bad)[0])
+    place = f" at index {index if len(index) > 1 else index[0]}" if index else ""
+    raise ValueError(f"`{name}` must {need}, got {array[index].item()}{place}")
+
+
+def check_range(name, array, least, most, need):
+    """Refuse elements outside [least, most], NaN too."""
+    if array.size and not (array.min() >= least and array.max() <= most):
+        refuse(name, array, ~((array >= least) & (array <= most)), need)
+
+
+def weights(name, value, dtype):
+    """Return weights of any kind as an array: none negative, none NaN."""
+    array = real(name, value, dtype)
+    check_range(name, array, 0, math.inf, "not be negative or NaN")
+    return array
+
+
+def probabilities(name, array):
+    """Refuse probabilities that are negative or NaN."""
+    check_range(name, array, 0, math.inf, "hold probabilities, none negative or NaN")
+
+
+def check_reduction(reduction):
+    """Refuse what is not the name of a reduction."""
+    if not isinstance(reduction, str) or reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"`reduction` must be 'mean', 'sum' or 'none', got {reduction!r}")
+
+
+def axis_index(axis, ndim):
+    """Return `axis` counted from 0."""
+    axis = operator.index(axis)
+    if not -ndim <= axis < ndim:
+        raise AxisError(axis, ndim)
+    return axis % ndim
+
+
+def axis_tuple(axis, ndim):
+    """Return `axis` (an int, a tuple, or None for all) as a tuple of distinct ints from 0 on."""
+    if axis is None:
+        return tuple(range(ndim))
+    axes = tuple(axis_index(a, ndim) for a in (axis if isinstance(axis, tuple) else (axis,)))
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"`axis` must not name an axis twice, got {axis}")
+    return axes
+
+
+def at_least_one_class(name, array, k):
+    """Refuse an array without classes."""
+    if k == 0:
+        raise ValueError(f"`{name}` must have at least one class, got shape {array.shape}")
+
+
+def check_out(out, shape, dtype, name="out"):
+    """Refuse an `out` that the result does not fit, before anything is written."""
+    if out is None:
+        return
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"`{name}` must be a NumPy array, got {type(out).__name__}")
+    if out.shape != tuple(shape):
+        raise ValueError(f"`{name}` must have the result's shape {tuple(shape)}, got {out.shape}")
+    if out.dtype.newbyteorder("=") != dtype:
+        raise TypeError(f"`{name}` must have the result's dtype {dtype}, got {out.dtype}")
+    if not out.flags.writeable:
+        raise ValueError(f"`{name}` must be writeable, got a read-only array")
+
+
+def check_out_pair(out, shape, dtype):
+    """Return `out` as a pair of arrays (or None), each checked, that share no memory."""
+    if out is None:
+        return None, None
+    if not isinstance(out, (tuple, list)) or len(out) != 2:
+        raise TypeError(f"`out` must be a pair of arrays, got {type(out).__name__}")
+    for i, one in enumerate(out):
+        check_out(one, shape, dtype, f"out[{i}]")
+    if all(one is not None for one in out) and np.shares_memory(*out):
+        raise ValueError("`out` must be two separate arrays, got the same memory twice")
+    return tuple(out)
+
+
+# Labels
+
+
+def labels(name, value, array, k, ignore_index, need_shape, other, other_shape):
+    """Return class indices as contiguous int64, with those to be ignored as -1, and their count.
+
+    `array` is what asarray() made of `value`. No label is converted before it is known to fit.
+    """
+    same_shape(name, array, need_shape, other, other_shape)
+    limits = np.iinfo(array.dtype)
+    fits = limits.min <= ignore_index <= limits.max
+    ignored = array == array.dtype.type(ignore_index) if fits else np.False_
+    count = int(np.count_nonzero(ignored))
+    if array.size:
+        if count:
+            array = np.where(ignored, array.dtype.type(0), array)
+        if array.min() < 0 or array.max() >= k:
+            refuse(name, array, (array < 0) | (array >= k), f"hold classes in [0, {k})")
+    array = np.ascontiguousarray(array, dtype=INT64)
+    if count:
+        array = np.where(ignored, np.int64(-1), array)
+    return array, count
+
+
+def integer(name, value):
+    """Return an option that must be an integer."""
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        raise TypeError(f"`{name}` must be an integer, got {value!r}")
+    return operator.index(value)
+
+
+# Layout
+
+
+def as_three(array, axis):
+    """Return an array as (outer, k, inner), `axis` being k: a view if there is one."""
+    shape = array.shape
+    return array.reshape(math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))
+
+
+def is_view(view, array):
+    """Tell whether a reshaped array still is the memory of `array`."""
+    return array.size == 0 or view.ctypes.data == array.ctypes.data and (
+        view.base is array or view.base is array.base and array.base is not None or view is array
+    )
+
+
+def in_place(out, array):
+    """Tell whether `out` is `array` itself, element for element."""
+    return (
+        out.ctypes.data == array.ctypes.data
+        and out.strides == array.strides
+        and out.shape == array.shape
+        and out.dtype == array.dtype
+    )
+
+
+class Output:
+    """Where a kernel writes a result the size of its input, and how it reaches the user's `out`.
+
+    `array` is native and aligned, of the input's shape; it is `out` itself if that will do.
+    """
+
+    def __init__(self, out, like):
+        self.out = out
+        self.array = out
+        if out is None:
+            self.array = np.empty_like(like, order="K")
+        elif type(out) is not np.ndarray:
+            self.array = out.view(np.ndarray)
+        if out is not None and (
+            out.dtype != like.dtype or simple(self.array) is not self.array or overlaps_itself(out)
+        ):
+            self.array = np.empty_like(like, order="K")
+
+    def apart_from(self, array, same_is_fine=False):
+        """Return `array`, or a copy if writing here would change it while it is still needed."""
+        if array is None or not np.may_share_memory(self.array, array):
+            return array
+        if same_is_fine and in_place(self.array, array):
+            return array
+        return array.copy()
+
+    def finish(self):
+        """Return the result: `out`, or the new array."""
+        if self.out is None:
+            return self.array[()]
+        if self.array is not self.out and not np.shares_memory(self.array, self.out):
+            self.out[...] = self.array
+        return self.out
+
+
+def overlaps_itself(array):
+    """Tell whether two elements may share memory (as in a broadcast array)."""
+    reach = 0
+    for stride, size in sorted(
+        (abs(stride), size)
+        for stride, size in zip(array.strides, array.shape, strict=True)
+        if size > 1
+    ):
+        if stride < reach + array.itemsize:
+            return True
+        reach += stride * (size - 1)
+    return False
+
+
+class Rows:
+    """An array's layout as rows of classes, and the same layout for the arrays that go with it.
+
+    Kernels take (outer, k, inner). The axes `axes` become k, all before and after it outer and
+    inner; if they are several, or the array is in Fortran order, it is seen from another side
+    first, so that as few arrays as possible need to be copied.
+    """
+
+    def __init__(self, name, array, axes):
+        self.shape = array.shape
+        self.k = math.prod(array.shape[a] for a in axes)
+        self.batch = tuple(s for a, s in enumerate(array.shape) if a not in axes)
+        self.n = math.prod(self.batch)
+        order = None
+        if len(axes) != 1:
+            order = tuple(a for a in range(array.ndim) if a not in axes) + axes
+        elif array.ndim > 2 and array.flags.f_contiguous and not array.flags.c_contiguous:
+            order = tuple(range(array.ndim - 1, -1, -1))
+        self.order = order
+        self.merged = len(axes) != 1
+        if order is None:
+            self.axis = axes[0]
+        elif self.merged:
+            self.axis = len(self.batch)
+        else:
+            self.axis = array.ndim - 1 - axes[0]
+
+    def view(self, array):
+        """Return an array of the full shape as (outer, k, inner)."""
+        if self.order is not None:
+            array = array.transpose(self.order)
+        if self.merged:
+            return array.reshape(self.n, self.k, 1)
+        return as_three(array, self.axis)
+
+    def samples(self, array):
+        """Return an array of the batch's shape in the order of the rows, contiguous."""
+        if self.order is not None and not self.merged:
+            array = array.transpose()
+        return np.ascontiguousarray(array).reshape(-1)
+
+    def unsamples(self, values):
+        """Return one value a row in the batch's shape: the inverse of `samples`."""
+        if self.order is not None and not self.merged:
+            return values.reshape(self.batch[::-1]).transpose()
+        return values.reshape(self.batch)
+
+    def write(self, outputs, kernel):
+        """Call `kernel` with (outer, k, inner) views of the outputs, and copy back if need be."""
+        views = [None if o is None else self.view(o.array) for o in outputs]
+        kernel(*views)
+        for output, view in zip(outputs, views, strict=True):
+            if output is not None and not np.may_share_memory(view, output.array):
+                if self.order is not None:
+                    array = output.array.transpose(self.order)
+                else:
+                    array = output.array
+                array[...] = view.reshape(array.shape)
+
+
+def write_flat(inputs, outputs, kernel):
+    """Call `kernel` with inputs and outputs (arrays and Outputs of one shape, or None) as
+    (rows, columns), and return what it returns.
+
+    They are views wherever two strides are enough for each of the arrays.
+    """
+    arrays = [*inputs, *(None if o is None else o.array for o in outputs)]
+    shape = arrays[0].shape
+    given = [a for a in arrays if a is not None]
+    if all(a.flags.c_contiguous for a in given):
+        views = [None if a is None else a.reshape(1, -1) for a in arrays]
+        return kernel(views[: len(inputs)], views[len(inputs) :])
+    order = sorted(range(len(shape)), key=lambda axis: -abs(arrays[0].strides[axis]))
+    turned = [None if a is None else a.transpose(order) for a in arrays]
+    columns = common_run([a for a in turned if a is not None])
+    views = []
+    for a in turned:
+        view = None if a is None else a.reshape(-1, columns) if a.size else a.reshape(0, 1)
+        views.append(view)
+    result = kernel(views[: len(inputs)], views[len(inputs) :])
+    for a, view in zip(turned[len(inputs) :], views[len(inputs) :], strict=True):
+        if a is not None and not np.may_share_memory(a, view):
+            a[...] = view.reshape(a.shape)
+    return result
+
+
+def common_run(arrays):
+    """Return how many elements, counted over the last axes, lie evenly in all arrays."""
+    shape = arrays[0].shape
+    axis = len(shape) - 1
+    run = shape[axis]
+    while axis > 0 and all(
+        shape[axis - 1] == 1 or a.strides[axis - 1] == a.strides[axis] * shape[axis]
+        for a in arrays
+    ):
+        axis -= 1
+        run *= shape[axis]
+    return max(run, 1)
+
+
+def not_negative(name, array, rows_used=None):
+    """Refuse negative elements, but for those in rows that are not looked at; NaN may pass."""
+    if array.size and array.min() >= 0:
+        return
+    bad = array < 0
+    if rows_used is not None:
+        bad &= rows_used
+    refuse(name, array, bad, "hold probabilities, none negative")

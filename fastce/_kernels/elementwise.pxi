@@ -1,0 +1,328 @@
+# The elementwise activations as ufunc loops, from the row up:
+#
+#   op(value)             vecmath or a line here: the mathematics
+#   op_block(x, out, n)   contiguous values of one type; out is never x (a local buffer)
+#   unary_loop, ...       what NumPy calls: any strides, any input type, threads
+#
+# A ufunc takes its type from its first argument: float32 gives float32, float64 and every integer
+# gives float64. The second argument of a backward function is converted to it.
+
+cdef enum:
+    BLOCK = 512                     # values in a local buffer
+    BLOCKS_A_PIECE = 32             # blocks that a thread takes at a time
+
+cdef extern from "<fenv.h>" nogil:
+    int FE_ALL_EXCEPT
+    int feclearexcept(int)
+
+
+cdef inline real sigmoid_value(real x) noexcept nogil:
+    # With e = e**-|x|: 1/(1 + e) or e/(1 + e), both raised by 2**LIFT, so that a subnormal result
+    # is rounded once.
+    cdef real e = exp_lifted(x)
+    return (e if x < 0 else lift_factor(x)) / (lift_factor(x) + e)
+
+
+cdef inline real log1p_exp_minus(real x) noexcept nogil:
+    # log(1 + e**-|x|)
+    return log1p(exp_lifted(x) * (<real> 1.0 / lift_factor(x)))
+
+
+cdef void sigmoid_block(const real* x, real* out, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = sigmoid_value(x[i])
+
+
+cdef void log_sigmoid_block(const real* x, real* out, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = (x[i] if x[i] < 0 else <real> 0.0) - log1p_exp_minus(x[i])
+
+
+cdef void softplus_block(const real* x, real* out, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = (x[i] if x[i] > 0 else <real> 0.0) + log1p_exp_minus(x[i])
+
+
+cdef void logit_block(const real* x, real* out, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = logit(x[i])
+
+
+cdef void sigmoid_backward_block(const real* g, const real* y, real* out,
+                                 Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = g[i] * (y[i] * (<real> 1.0 - y[i]))
+
+
+cdef void log_sigmoid_backward_block(const real* g, const real* x, real* out,
+                                     Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = g[i] * sigmoid_value(-x[i])
+
+
+cdef void softplus_backward_block(const real* g, const real* x, real* out,
+                                  Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = g[i] * sigmoid_value(x[i])
+
+
+# Conversion to the computing type, one function for each type that an input may have.
+
+ctypedef fused element:
+    short
+    unsigned short
+    float
+    double
+
+ctypedef void (*Gather)(const char* source, Py_ssize_t stride, void* out,
+                        Py_ssize_t n) noexcept nogil
+
+
+cdef void gather_as(const char* source, Py_ssize_t stride, real* out, Py_ssize_t n,
+                    element kind) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = <real> (<const element*> (source + i * stride))[0]
+
+
+cdef void gather_h_d(const char* source, Py_ssize_t stride, void* out,
+                     Py_ssize_t n) noexcept nogil:
+    gather_as[double, short](source, stride, <double*> out, n, 0)
+
+
+cdef void gather_H_d(const char* source, Py_ssize_t stride, void* out,
+                     Py_ssize_t n) noexcept nogil:
+    gather_as[double, cython.ushort](source, stride, <double*> out, n, 0)
+
+
+cdef void gather_f_f(const char* source, Py_ssize_t stride, void* out,
+                     Py_ssize_t n) noexcept nogil:
+    gather_as[float, float](source, stride, <float*> out, n, 0)
+
+
+cdef void gather_d_f(const char* source, Py_ssize_t stride, void* out,
+                     Py_ssize_t n) noexcept nogil:
+    gather_as[float, double](source, stride, <float*> out, n, 0)
+
+
+cdef void gather_d_d(const char* source, Py_ssize_t stride, void* out,
+                     Py_ssize_t n) noexcept nogil:
+    gather_as[double, double](source, stride, <double*> out, n, 0)
+
+
+cdef inline void scatter(const real* block, char* out, Py_ssize_t stride,
+                         Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    if stride == sizeof(real):
+        memcpy(out, block, n * sizeof(real))
+    else:
+        for i in range(n):
+            (<real*> (out + i * stride))[0] = block[i]
+
+
+# A loop's `data`: how each input becomes the computing type (NULL: it is that already), and the
+# block function. The function's type depends on the loop, so it is kept as void*.
+
+cdef struct Loop:
+    Gather first
+    Gather second
+    void* block
+    double nanoseconds              # an element, roughly: for the choice of threads
+
+ctypedef void (*Block1)(const void*, void*, Py_ssize_t) noexcept nogil
+ctypedef void (*Block2)(const void*, const void*, void*, Py_ssize_t) noexcept nogil
+
+
+cdef inline const char* as_block(const char* source, Py_ssize_t stride, Gather gather,
+                                 Py_ssize_t item, bint same, void* buffer,
+                                 Py_ssize_t n) noexcept nogil:
+    # The values as a contiguous block of the computing type: where they are, or copied.
+    if same and stride == item:
+        return source
+    gather(source, stride, buffer, n)
+    return <const char*> buffer
+
+
+cdef inline void unary_blocks(Loop* loop, char** args, const Py_ssize_t* strides, bint same,
+                              Py_ssize_t start, Py_ssize_t stop, real kind) noexcept nogil:
+    cdef real x[BLOCK]
+    cdef real y[BLOCK]
+    cdef Py_ssize_t i = start
+    cdef Py_ssize_t n
+    cdef const char* source
+    while i < stop:
+        n = min(stop - i, <Py_ssize_t> BLOCK)
+        source = as_block(args[0] + i * strides[0], strides[0], loop.first, sizeof(real), same,
+                          x, n)
+        (<Block1> loop.block)(source, y, n)
+        scatter(y, args[1] + i * strides[1], strides[1], n)
+        i += n
+
+
+cdef inline void binary_blocks(Loop* loop, char** args, const Py_ssize_t* strides,
+                               Py_ssize_t start, Py_ssize_t stop, real kind) noexcept nogil:
+    cdef real x1[BLOCK]
+    cdef real x2[BLOCK]
+    cdef real y[BLOCK]
+    cdef Py_ssize_t i = start
+    cdef Py_ssize_t n
+    while i < stop:
+        n = min(stop - i, <Py_ssize_t> BLOCK)
+        loop.first(args[0] + i * strides[0], strides[0], x1, n)
+        loop.second(args[1] + i * strides[1], strides[1], x2, n)
+        (<Block2> loop.block)(x1, x2, y, n)
+        scatter(y, args[2] + i * strides[2], strides[2], n)
+        i += n
+
+
+cdef inline void ufunc_piece(Loop* loop, char** args, const Py_ssize_t* strides, bint binary,
+                             Py_ssize_t start, Py_ssize_t stop, real kind) noexcept nogil:
+    cdef bint same
+    if binary:
+        binary_blocks[real](loop, args, strides, start, stop, kind)
+    else:
+        if real is double:
+            same = loop.first == gather_d_d
+        else:
+            same = loop.first == gather_f_f
+        unary_blocks[real](loop, args, strides, same, start, stop, kind)
+
+
+cdef inline void ufunc_loop(char** args, const cnp.npy_intp* dimensions,
+                            const cnp.npy_intp* strides, Loop* loop, bint binary,
+                            real kind) noexcept nogil:
+    cdef Py_ssize_t n = dimensions[0]
+    cdef Py_ssize_t piece = BLOCK * BLOCKS_A_PIECE
+    cdef Py_ssize_t pieces = (n + piece - 1) // piece
+    cdef Py_ssize_t p
+    cdef int threads = team(n * loop.nanoseconds, pieces)
+    if threads == 1:
+        ufunc_piece[real](loop, args, <const Py_ssize_t*> strides, binary, 0, n, kind)
+    else:
+        for p in prange(pieces, num_threads=threads, schedule="static"):
+            ufunc_piece[real](loop, args, <const Py_ssize_t*> strides, binary, p * piece,
+                              min(n, (p + 1) * piece), kind)
+    # Underflow is meant, and ±inf and NaN are results like others: no warning.
+    feclearexcept(FE_ALL_EXCEPT)
+
+
+cdef void unary_f(char** args, const cnp.npy_intp* dimensions, const cnp.npy_intp* strides,
+                  void* loop) noexcept nogil:
+    ufunc_loop[float](args, dimensions, strides, <Loop*> loop, False, 0)
+
+
+cdef void unary_d(char** args, const cnp.npy_intp* dimensions, const cnp.npy_intp* strides,
+                  void* loop) noexcept nogil:
+    ufunc_loop[double](args, dimensions, strides, <Loop*> loop, False, 0)
+
+
+cdef void binary_f(char** args, const cnp.npy_intp* dimensions, const cnp.npy_intp* strides,
+                   void* loop) noexcept nogil:
+    ufunc_loop[float](args, dimensions, strides, <Loop*> loop, True, 0)
+
+
+cdef void binary_d(char** args, const cnp.npy_intp* dimensions, const cnp.npy_intp* strides,
+                   void* loop) noexcept nogil:
+    ufunc_loop[double](args, dimensions, strides, <Loop*> loop, True, 0)
+
+
+cdef enum:
+    UNARY_LOOPS = 4
+    BINARY_LOOPS = 5
+    UFUNCS = 7
+
+# NumPy takes the first loop that its casting rules allow: h takes bool, int8 and uint8 as well.
+cdef char unary_types[2 * UNARY_LOOPS]
+cdef char binary_types[3 * BINARY_LOOPS]
+for position, code in enumerate((
+    cnp.NPY_SHORT, cnp.NPY_DOUBLE,
+    cnp.NPY_USHORT, cnp.NPY_DOUBLE,
+    cnp.NPY_FLOAT, cnp.NPY_FLOAT,
+    cnp.NPY_DOUBLE, cnp.NPY_DOUBLE,
+)):
+    unary_types[position] = code
+for position, code in enumerate((
+    cnp.NPY_SHORT, cnp.NPY_DOUBLE, cnp.NPY_DOUBLE,
+    cnp.NPY_USHORT, cnp.NPY_DOUBLE, cnp.NPY_DOUBLE,
+    cnp.NPY_FLOAT, cnp.NPY_FLOAT, cnp.NPY_FLOAT,
+    cnp.NPY_FLOAT, cnp.NPY_DOUBLE, cnp.NPY_FLOAT,
+    cnp.NPY_DOUBLE, cnp.NPY_DOUBLE, cnp.NPY_DOUBLE,
+)):
+    binary_types[position] = code
+
+# NumPy keeps pointers to all of these for as long as the ufunc lives: for ever.
+cdef Loop loops[UFUNCS][BINARY_LOOPS]
+cdef void* loop_data[UFUNCS][BINARY_LOOPS]
+cdef cnp.PyUFuncGenericFunction loop_functions[UFUNCS][BINARY_LOOPS]
+cdef list ufunc_texts = []
+cdef int ufuncs_made = 0
+
+
+cdef object make_ufunc(str name, str doc, bint binary, void* block_f, void* block_d,
+                       double nanoseconds):
+    global ufuncs_made
+    cdef int i
+    cdef int u = ufuncs_made
+    cdef int count = BINARY_LOOPS if binary else UNARY_LOOPS
+    cdef char* types = &binary_types[0] if binary else &unary_types[0]
+    cdef Gather second
+    cdef int width = 3 if binary else 2
+    for i in range(count):
+        first, computing = types[i * width], types[i * width + width - 1]
+        if first == cnp.NPY_SHORT:
+            loops[u][i].first = gather_h_d
+        elif first == cnp.NPY_USHORT:
+            loops[u][i].first = gather_H_d
+        elif first == cnp.NPY_FLOAT:
+            loops[u][i].first = gather_f_f
+        else:
+            loops[u][i].first = gather_d_d
+        if computing == cnp.NPY_DOUBLE:
+            second = gather_d_d
+            loops[u][i].block = block_d
+            loop_functions[u][i] = <cnp.PyUFuncGenericFunction> (binary_d if binary else unary_d)
+        else:
+            second = gather_f_f if types[i * width + 1] == cnp.NPY_FLOAT else gather_d_f
+            loops[u][i].block = block_f
+            loop_functions[u][i] = <cnp.PyUFuncGenericFunction> (binary_f if binary else unary_f)
+        loops[u][i].second = second
+        loops[u][i].nanoseconds = nanoseconds
+        loop_data[u][i] = &loops[u][i]
+    texts = (name.encode(), doc.encode())
+    ufunc_texts.append(texts)
+    ufuncs_made += 1
+    return cnp.PyUFunc_FromFuncAndData(loop_functions[u], loop_data[u], types, count, width - 1, 1,
+                                       cnp.PyUFunc_None, texts[0], texts[1], 0)
+
+
+def ufunc(str name, str doc):
+    """Make the ufunc of that name. To be called once for each."""
+    if name == "sigmoid":
+        return make_ufunc(name, doc, False, <void*> sigmoid_block[float],
+                          <void*> sigmoid_block[double], 1.0)
+    if name == "log_sigmoid":
+        return make_ufunc(name, doc, False, <void*> log_sigmoid_block[float],
+                          <void*> log_sigmoid_block[double], 2.0)
+    if name == "softplus":
+        return make_ufunc(name, doc, False, <void*> softplus_block[float],
+                          <void*> softplus_block[double], 2.0)
+    if name == "logit":
+        return make_ufunc(name, doc, False, <void*> logit_block[float],
+                          <void*> logit_block[double], 2.0)
+    if name == "sigmoid_backward":
+        return make_ufunc(name, doc, True, <void*> sigmoid_backward_block[float],
+                          <void*> sigmoid_backward_block[double], 1.0)
+    if name == "log_sigmoid_backward":
+        return make_ufunc(name, doc, True, <void*> log_sigmoid_backward_block[float],
+                          <void*> log_sigmoid_backward_block[double], 1.0)
+    if name == "softplus_backward":
+        return make_ufunc(name, doc, True, <void*> softplus_backward_block[float],
+                          <void*> softplus_backward_block[double], 1.0)
+    raise KeyError(name)

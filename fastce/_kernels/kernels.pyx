@@ -1,0 +1,32 @@
+# All typed kernels. setup.py compiles this file once for each instruction set (its TARGETS), and
+# fastce/_dispatch.py imports the module that suits the machine.
+#
+# The floors, from the bottom: vecmath.pxd (exp, log); one function for a value, a row or a tile of
+# rows (the mathematics); the batched `def` (loop, threads). Kernels trust their input: Python
+# (fastce/_arrays.py) has made it aligned, native and of one type, and has checked its shape.
+
+cimport cython
+cimport numpy as cnp
+from cython.parallel cimport prange
+from libc.math cimport INFINITY, NAN
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy
+
+from fastce._kernels.vecmath cimport (
+    exp_lifted, exp_scaled, lift, lift_factor, ln2_high, ln2_low, log, log1p, logit, lowest,
+    magic_of, real, round_magic,
+)
+
+cnp.import_array()
+cnp.import_ufunc()
+
+include "parallel.pxi"
+include "elementwise.pxi"
+include "tiles.pxi"
+include "softmax.pxi"
+include "sums.pxi"
+include "cross_entropy.pxi"
+include "probability_losses.pxi"
+include "row_losses.pxi"
+include "elementwise_losses.pxi"
+include "plain.pxi"

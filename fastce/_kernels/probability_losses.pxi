@@ -1,0 +1,196 @@
+# Losses whose first argument holds probabilities or log-probabilities, and the entropies of
+# probabilities: sums along the row of a term for each class, with its derivatives.
+#
+#   op         term                                first derivative    second
+#   NLL        -c x                                -c                  0
+#   CCE        -c log x                            -c/x                c/x**2
+#   KL         c (log c - x)                       -c                  0
+#   ENTROPY_P  -x log x
+#   JS         (x log(x/m) + c log(c/m))/2, m = (x + c)/2
+#
+# (x + 0 makes 0 of -0.) c are the targets, or the weight of the target class; where c is 0 all three are 0.
+
+cdef enum:
+    NLL
+    CCE
+    KL
+    ENTROPY_P
+    JS
+
+
+cdef inline real js_term(real p, real q) noexcept nogil:
+    # (p + q)/4 f(a), a = |p - q|/(p + q), f(a) = (1 + a) log(1 + a) + (1 - a) log(1 - a), which is
+    # a (log1p(a) - log1p(-a)) + log1p(-a**2): the first form where a is large, the second where
+    # its terms would cancel.
+    cdef real one = <real> 1.0
+    cdef real s = p + q
+    cdef real a = (p - q if p > q else q - p) / s
+    cdef real r = <real> 2.0 * (q if p > q else p) / s
+    cdef bint near = a < <real> 0.5
+    cdef real small = a if near else <real> 0.0
+    cdef real up = log1p(a)
+    cdef real value = small * (up - log1p(-small)) + log1p(-small * small)
+    cdef real far = (one + a) * up + (r * log(r) if r != 0 else <real> 0.0)
+    value = value if near else far
+    return <real> 0.0 if s == 0 else <real> 0.25 * s * value
+
+
+cdef inline void terms_pass(int op, const real* x, const real* c, Py_ssize_t steps, bint curved,
+                            real* value, real* grad, real* hess) noexcept nogil:
+    # value[l] += the terms of the steps; grad and hess (steps, LANES) their derivatives.
+    cdef Py_ssize_t i, j, l
+    cdef real zero = <real> 0.0
+    cdef real lost[LANES]
+    cdef real s[LANES]
+    fill_lanes(lost, zero)
+    for i in range(steps):
+        for l in range(LANES):
+            j = i * LANES + l
+            if op == NLL:
+                s[l] = zero if c[j] == 0 else -c[j] * x[j]
+            elif op == CCE:
+                s[l] = zero if c[j] == 0 else -c[j] * log(x[j] + zero)
+            elif op == KL:
+                s[l] = zero if c[j] == 0 else c[j] * (log(c[j]) - x[j])
+            elif op == ENTROPY_P:
+                s[l] = zero if x[j] == 0 else -x[j] * log(x[j])
+            else:
+                s[l] = js_term(x[j], c[j])
+            # A NaN counts wherever it stands.
+            s[l] = s[l] if x[j] == x[j] else x[j]
+        two_sum(value, lost, s)
+    for l in range(LANES):
+        # (infinite terms leave NaN in `lost`)
+        value[l] = value[l] + lost[l] if lost[l] == lost[l] else value[l]
+    if not curved:
+        return
+    for i in range(steps * LANES):
+        grad[i] = (zero if c[i] == 0 else -c[i] / (x[i] + zero)) if op == CCE else zero - c[i]
+        hess[i] = (zero if c[i] == 0 else c[i] / x[i] / x[i]) if op == CCE else zero
+
+
+cdef void probability_tile(int op, const Xent* a, const Tile* tile, real kind) noexcept nogil:
+    cdef const real* x = <const real*> a.x.data
+    cdef const real* weight = <const real*> a.weight
+    cdef const real* row_weight = <const real*> a.row_weight
+    cdef real* value = <real*> a.value
+    cdef real zero = <real> 0.0
+    cdef bint curved = a.grad.data != NULL
+    cdef bint ignored[LANES]
+    cdef bint any_ignored = False
+    cdef real b[CHUNK * LANES]
+    cdef real c[CHUNK * LANES]
+    cdef real grad[CHUNK * LANES]
+    cdef real hess[CHUNK * LANES]
+    cdef real raw[LANES]
+    cdef real target[LANES]
+    cdef real target_w[LANES]
+    cdef real share[LANES]
+    cdef real factor[LANES]
+    cdef Span xs, gs, hs, ps, vs, ws
+    cdef Array3 weights
+    cdef Py_ssize_t chunk, start, steps, i, j, l, label
+    cdef Py_ssize_t special = 0
+    for l in range(LANES):
+        ignored[l] = False
+        raw[l] = zero
+        target[l] = <real> -1.0
+        target_w[l] = zero
+        share[l] = <real> (a.smoothing / a.g.k)
+        factor[l] = <real> a.scale
+    for l in range(tile.rows):
+        if row_weight != NULL:
+            factor[l] = factor[l] * row_weight[tile.first + l]
+        if a.labels != NULL:
+            label = a.labels[tile.first + l]
+            if label == a.ignore:
+                ignored[l] = any_ignored = True
+                continue
+            target_w[l] = <real> (1.0 - a.smoothing)
+            if weight != NULL:
+                target_w[l] = target_w[l] * weight[label]
+            if tile.single:
+                special = label % LANES
+                target[0] = <real> -1.0
+                target[special] = <real> (label // LANES)
+                target_w[special] = target_w[0]
+            else:
+                target[l] = <real> label
+    if tile.single:
+        fill_lanes(factor, factor[0])
+        for l in range(LANES):
+            ignored[l] = any_ignored
+    place(&a.x, &a.g, tile, &xs)
+    gs = hs = ps = vs = ws = xs
+    if curved:
+        place(&a.grad, &a.g, tile, &gs)
+    if a.hess.data != NULL:
+        place(&a.hess, &a.g, tile, &hs)
+    if a.probabilities.data != NULL:
+        place(&a.probabilities, &a.g, tile, &ps)
+    if a.v.data != NULL:
+        place(&a.v, &a.g, tile, &vs)
+    if weight != NULL:
+        weights.outer = weights.inner = 0
+        weights.k = 1
+        place(&weights, &a.g, tile, &ws)
+    for chunk in range(tile.chunks):
+        start = chunk * CHUNK
+        steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
+        load(x, &xs, tile, start, steps, zero, b)
+        clear_ignored(ignored, any_ignored, steps, b)
+        # (no class is masked here: no b is -1)
+        dense_targets(a, tile, &ps, &ws, start, steps, b, <real> -1.0, share, c)
+        for l in range(LANES):
+            if start <= target[l] < start + steps:
+                j = (<Py_ssize_t> target[l] - start) * LANES + l
+                c[j] = c[j] + target_w[l]
+        clear_ignored(ignored, any_ignored, steps, c)
+        terms_pass(op, b, c, steps, curved, raw, grad, hess)
+        if a.v.data != NULL:
+            load(<const real*> a.v.data, &vs, tile, start, steps, zero, c)
+            for i in range(steps * LANES):
+                grad[i] = times(hess[i], c[i])
+        if curved:
+            for i in range(steps):
+                for l in range(LANES):
+                    grad[i * LANES + l] = times(factor[l], grad[i * LANES + l]) + zero
+            clear_ignored(ignored, any_ignored, steps, grad)
+            store(<real*> a.grad.data, &gs, tile, start, steps, grad)
+        if a.hess.data != NULL:
+            for i in range(steps):
+                for l in range(LANES):
+                    hess[i * LANES + l] = times(factor[l], hess[i * LANES + l]) + zero
+            clear_ignored(ignored, any_ignored, steps, hess)
+            store(<real*> a.hess.data, &hs, tile, start, steps, hess)
+    if value == NULL:
+        return
+    if tile.single:
+        raw[0] = tree_sum(raw)
+    for l in range(tile.rows):
+        value[tile.first + l] = zero if ignored[l] else (raw[l] + zero)
+        if row_weight != NULL and not ignored[l]:
+            value[tile.first + l] = times(row_weight[tile.first + l], raw[l])
+
+
+cdef inline void probability_tile_number(int op, const Xent* a, bint many, Py_ssize_t t,
+                                         bint wide) noexcept nogil:
+    cdef Tile tile = tile_number(&a.g, t, many)
+    if wide:
+        probability_tile[double](op, a, &tile, 0)
+    else:
+        probability_tile[float](op, a, &tile, 0)
+
+
+cdef void probability_run(int op, const Xent* a, bint wide) noexcept nogil:
+    cdef bint many = side_by_side(&a.g, &a.x)
+    cdef Py_ssize_t tiles = tile_count(&a.g, many)
+    cdef Py_ssize_t t
+    cdef int threads = team(2.0 * a.g.outer * a.g.k * a.g.inner, tiles)
+    if threads == 1:
+        for t in range(tiles):
+            probability_tile_number(op, a, many, t, wide)
+    else:
+        for t in prange(tiles, num_threads=threads, schedule="static"):
+            probability_tile_number(op, a, many, t, wide)
+    feclearexcept(FE_ALL_EXCEPT)

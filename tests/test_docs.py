@@ -1,0 +1,141 @@
+"""Documentation: every public name has a docstring with an example that runs, and a signature."""
+
+import doctest
+import inspect
+import types
+
+import numpy as np
+import pytest
+from _support import FUNCTIONS, LOSSES, over
+
+import fastce
+from fastce import reference
+
+PUBLIC = [
+    name for name in fastce.__all__ if not isinstance(getattr(fastce, name), types.ModuleType)
+]
+METHODS = ("grad", "value_and_grad", "grad_and_hess", "hvp")
+
+# What each function takes, by the contract: name -> default, in any order after the arrays.
+REQUIRED = inspect.Parameter.empty
+EVERY_LOSS = {"reduction": "mean", "sample_weight": None}
+CLASSES = {"axis": -1, "weight": None, "ignore_index": -100}
+OPTIONS = {
+    "softmax": {"axis": -1, "out": None},
+    "log_softmax": {"axis": -1, "out": None},
+    "logsumexp": {"axis": -1, "b": None, "keepdims": False, "return_sign": False, "out": None},
+    "softmax_backward": {"axis": -1, "out": None},
+    "log_softmax_backward": {"axis": -1, "out": None},
+    "logsumexp_backward": {"axis": -1, "out": None},
+    "cross_entropy": CLASSES
+    | EVERY_LOSS
+    | {"label_smoothing": 0.0, "z_loss": 0.0, "temperature": 1.0},
+    "nll_loss": CLASSES | EVERY_LOSS,
+    "categorical_cross_entropy": CLASSES | EVERY_LOSS | {"label_smoothing": 0.0},
+    "binary_cross_entropy_with_logits": EVERY_LOSS
+    | {"weight": None, "pos_weight": None, "label_smoothing": 0.0},
+    "binary_cross_entropy": EVERY_LOSS | {"weight": None},
+    "sigmoid_focal_loss": EVERY_LOSS | {"alpha": 0.25, "gamma": 2.0},
+    "kl_divergence": EVERY_LOSS | {"axis": -1},
+    "squared_error": EVERY_LOSS,
+    "entropy": {"axis": -1, "base": None},
+    "entropy_from_logits": {"axis": -1, "base": None},
+    "js_divergence": {"axis": -1, "base": None},
+}
+
+
+def documentation(name):
+    """Give the docstring of a public name, as `help` shows it."""
+    return inspect.getdoc(getattr(fastce, name)) or ""
+
+
+def run_examples(text, name, module):
+    """Run a docstring's examples; give how many there were."""
+    names = {"np": np, "fastce": fastce} | {key: getattr(module, key) for key in dir(module)}
+    test = doctest.DocTestParser().get_doctest(text, names, name, None, 0)
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    report = []
+    runner.run(test, out=report.append)
+    assert runner.failures == 0, "".join(report)
+    return len(test.examples)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_docstring(name):
+    """A summary in the imperative that ends in a full stop, the sections, an example that runs."""
+    text = documentation(name)
+    # a ufunc's begins with its signature
+    summary = next(line for line in text.splitlines() if line and not line.startswith(f"{name}("))
+    assert summary.endswith("."), summary
+    assert "Examples\n--------" in text
+    if isinstance(getattr(fastce, name), np.ufunc) or any(op.name == name for op in FUNCTIONS):
+        assert "Parameters\n----------" in text
+        assert "Returns\n-------" in text
+    assert run_examples(text, name, types.ModuleType(name)) > 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+@over("op", LOSSES)
+def test_methods_are_documented(op, method):
+    """Each method of a loss has a docstring of its own."""
+    text = inspect.getdoc(op.call(method)) or ""
+    assert text.split("\n")[0].endswith("."), text
+    run_examples(text, method, types.ModuleType(method))
+
+
+def parameters(function, *, keep=()):
+    """Give name -> default of a function's parameters, but for arrays that must be given."""
+    given = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in given if p.default is not REQUIRED or p.name in keep}
+
+
+@over("op", FUNCTIONS)
+def test_signature(op):
+    """The options of the contract with their defaults, and the same in the reference."""
+    assert parameters(op.function) == OPTIONS[op.name]
+    own, twin = (inspect.signature(f).parameters.values() for f in (op.function, op.reference))
+    for a, b in zip(own, twin, strict=True):
+        assert (a.name, a.kind, a.default) == (b.name, b.kind, b.default)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@over("op", LOSSES)
+def test_signature_of_methods(op, method):
+    """A method takes what its loss takes, and `out`; `hvp` takes `v` third."""
+    names = list(inspect.signature(op.call(method)).parameters)
+    assert names[: 2 + (method == "hvp")] == ["logits", "target", "v"][: 2 + (method == "hvp")]
+    assert parameters(op.call(method)) == OPTIONS[op.name] | {"out": None}
+
+
+@over("op", FUNCTIONS)
+def test_options_are_by_keyword(op):
+    """Only the arrays, and `axis` where a function has it like NumPy's, go by position."""
+    for parameter in inspect.signature(op.function).parameters.values():
+        if parameter.default is not REQUIRED and (op.kind == "loss" or parameter.name != "axis"):
+            assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+
+
+@over("op", LOSSES)
+def test_a_loss_shows_its_name(op):
+    """Printing a loss names it, and it knows its own name."""
+    assert op.name in repr(op.function)
+    assert op.function.__name__ == op.name
+
+
+def test_every_name_is_there():
+    """`__all__` is complete and true, and the reference has every operation in it."""
+    assert len(set(fastce.__all__)) == len(fastce.__all__)
+    assert all(hasattr(fastce, name) for name in fastce.__all__)
+    assert {op.name for op in FUNCTIONS} <= set(fastce.__all__) & set(reference.__all__)
+
+
+def test_every_operation_has_a_twin():
+    """Whatever computes is in the reference too."""
+    others = {"set_num_threads", "get_num_threads", "show_config", "reference", "__version__"}
+    assert set(fastce.__all__) - others <= set(reference.__all__)
+
+
+@pytest.mark.parametrize("name", reference.__all__)
+def test_examples_of_the_reference(name):
+    """The reference's examples run too."""
+    run_examples(inspect.getdoc(getattr(reference, name)) or "", name, reference)

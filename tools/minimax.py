@@ -1,0 +1,148 @@
+"""Derive the polynomial coefficients of ``fastce/_kernels/vecmath.pxd``.
+
+Run ``python tools/minimax.py`` (needs mpmath): it prints each table as it stands in the source,
+with the largest error of the approximation itself, in units of the last place of the result.
+
+Two functions are approximated, each by the Remez exchange algorithm at 60 digits:
+
+* ``exp(r) = 1 + r + r**2 Q(r)`` for ``|r| <= ln(2)/2``: the leading ``1 + r`` is exact, so that
+  rounding it is the only large error of the evaluation;
+* ``log(1 + g) = g - (h - s (h + z P(z)))`` with ``h = g**2/2``, ``s = g/(2 + g)``, ``z = s**2``,
+  where ``z P(z) = 2 atanh(s)/s - 2``, for ``sqrt(1/2) <= 1 + g <= sqrt(2)``.
+
+The error printed is that of the coefficients as rounded to the working precision.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from mpmath import exp, linspace, log, lu_solve, matrix, mp, mpf, sqrt
+
+mp.dps = 60
+
+
+def round_to(value, mantissa_bits):
+    """Round to the nearest binary64 (53) or binary32 (24) number."""
+    if mantissa_bits == 53:
+        return mpf(float(value))
+    return mpf(struct.unpack("f", struct.pack("f", float(value)))[0])
+
+
+def remez(target, weight, degree, low, high, *, rounds=30):
+    """Fit ``sum c_i x**i``, i <= degree, to ``target`` on [low, high], minimising max |weight * error|.
+
+    Returns the coefficients and the levelled error.
+    """
+    count = degree + 2
+    nodes = [
+        (low + high) / 2 - (high - low) / 2 * mp.cos(mp.pi * (i + mpf(1) / 2) / count)
+        for i in range(count)
+    ]
+    coefficients, level = [], mpf(0)
+    for _ in range(rounds):
+        system = matrix(count, count)
+        right = matrix(count, 1)
+        for i, x in enumerate(nodes):
+            for j in range(degree + 1):
+                system[i, j] = x**j
+            system[i, count - 1] = (-1) ** i / weight(x)
+            right[i] = target(x)
+        solution = lu_solve(system, right)
+        coefficients, level = list(solution[: count - 1]), abs(solution[count - 1])
+
+        def error(x, c=coefficients):
+            return weight(x) * (target(x) - sum(ci * x**j for j, ci in enumerate(c)))
+
+        # One extremum between each pair of sign changes, taken on a fine grid and refined.
+        grid = linspace(low, high, 60 * count + 1)
+        values = [error(x) for x in grid]
+        extrema, best = [], 0
+        for i in range(1, len(grid)):
+            if values[i] * values[best] < 0:
+                extrema.append(best)
+                best = i
+            elif abs(values[i]) > abs(values[best]):
+                best = i
+        extrema.append(best)
+        if len(extrema) < count:
+            break
+        while len(extrema) > count:
+            ends = (abs(values[extrema[0]]), abs(values[extrema[-1]]))
+            extrema.pop(0 if ends[0] < ends[1] else -1)
+        nodes = [refine(error, grid, i) for i in extrema]
+        if max(abs(values[i]) for i in extrema) < level * mpf("1.0001"):
+            break
+    return coefficients, level
+
+
+def refine(error, grid, i):
+    """Fit a parabola through the three grid points around an extremum."""
+    if i in (0, len(grid) - 1):
+        return grid[i]
+    step = grid[i + 1] - grid[i]
+    left, middle, right = (abs(error(grid[i + d])) for d in (-1, 0, 1))
+    curvature = left - 2 * middle + right
+    return grid[i] if curvature == 0 else grid[i] + step * (left - right) / (2 * curvature)
+
+
+def fit_rounded(target, weight, degree, low, high, mantissa_bits):
+    """Remez, then round the coefficients."""
+    coefficients, _ = remez(target, weight, degree, low, high)
+    return [round_to(c, mantissa_bits) for c in coefficients]
+
+
+def worst(target, weight, fixed, low, high):
+    """Largest weighted error of the rounded polynomial on a fine grid."""
+    grid = linspace(low, high, 4001)
+    return max(
+        abs(weight(x) * (target(x) - sum(c * x**p for p, c in enumerate(fixed)))) for x in grid
+    )
+
+
+def exp_tail(r):
+    """(exp(r) - 1 - r) / r**2, by its series where that cancels."""
+    if abs(r) < mpf("1e-8"):
+        return mpf(1) / 2 + r / 6 + r * r / 24
+    return (exp(r) - 1 - r) / r**2
+
+
+def log_tail(z):
+    """(2 atanh(s)/s - 2) / z for s = sqrt(z), by its series where that cancels."""
+    if z < mpf("1e-12"):
+        return mpf(2) / 3 + 2 * z / 5 + 2 * z * z / 7
+    s = sqrt(z)
+    return (log((1 + s) / (1 - s)) / s - 2) / z
+
+
+def report(name, target, weight, degree, low, high, mantissa_bits):
+    """Print one table of coefficients, lowest degree first."""
+    fixed = fit_rounded(target, weight, degree, low, high, mantissa_bits)
+    error = worst(target, weight, fixed, low, high) * mpf(2) ** (mantissa_bits - 1)
+    print(f"{name}: degree {degree}, error {mp.nstr(error, 3)} ULP")
+    digits = 17 if mantissa_bits == 53 else 9
+    for power, coefficient in enumerate(fixed):
+        print(f"    c{power} = {mp.nstr(coefficient, digits)}")
+
+
+def main():
+    half = log(2) / 2 * mpf("1.0001")
+    z_high = ((sqrt(2) - 1) / (sqrt(2) + 1)) ** 2 * mpf("1.001")
+
+    def exp_weight(r):
+        # The tail enters as r**2 Q(r). Near 0 the weight is kept from vanishing, which would take
+        # the exchange a node; it costs nothing, as Q is most accurate in the middle anyway.
+        return max(r * r, half**2 / 100) / exp(r)
+
+    def log_weight(z):
+        # The tail enters as s**3 P(z), and the result is about 2 s: kept from vanishing, as above.
+        return max(z, z_high / 100) / 2
+
+    for bits, exp_degree, log_degree in ((53, 9, 6), (24, 4, 3)):
+        label = {53: "float64", 24: "float32"}[bits]
+        report(f"exp, {label}", exp_tail, exp_weight, exp_degree, -half, half, bits)
+        report(f"log1p, {label}", log_tail, log_weight, log_degree, mpf(0), z_high, bits)
+
+
+if __name__ == "__main__":
+    main()
