@@ -11,7 +11,7 @@ import fastce
 import fastce.reference
 from bench.peers import PEERS, Case, Unsupported
 from bench.workloads import Workload
-from fastce._cli.check import AGREEMENT, agreement_errors
+from fastce._cli.check import agreement_errors, agreement_limit
 from fastce._cli.timing import interleaved
 
 COPY = "np.copyto"
@@ -92,7 +92,7 @@ def measure(workload: Workload, repeats: int = REPEATS) -> Measurement:
         float(np.max(agreement_errors(g, w), initial=0.0))
         for g, w in zip(_arrays(ours()), want, strict=True)
     )
-    if worst <= AGREEMENT:
+    if worst <= agreement_limit(arguments[0]):
         calls["fastce"] = ours
     else:
         result.refused["fastce"] = f"{worst:.3g} ULP from the reference"

@@ -89,7 +89,7 @@ def _normal_row(rng, shape, spread):
     return rng.normal(size=shape[:-1])
 
 
-# ------------------------------------------------------------------- options, (rng, shape, has_axis)
+# ----------------------------------------------------------------- options, (rng, shape, has_axis)
 
 
 def _class_weight(rng, shape, has_axis):
@@ -106,8 +106,8 @@ def _factor(rng, shape, has_axis):
 
 
 def _negative_factor(rng, shape, has_axis):
-    # one in ten is positive: the sum has both signs in it, and does not cancel
-    return rng.uniform(0.25, 2.0, shape) * np.where(rng.random(shape) < 0.1, 1, -1)
+    # of one sign, so that the sum does not cancel; and some are 0
+    return rng.uniform(-2.0, -0.25, shape) * (rng.random(shape) < 0.9)
 
 
 # ---------------------------------------------------------- exact values: one row or one element
@@ -182,7 +182,9 @@ def _exact_logsumexp(x):
     m = max(x)
     if not mp.isfinite(m):
         return m, m
-    value = m + mp.log(mp.fsum(mp.exp(v - m) for v in x if v != -mp.inf))
+    top = x.index(m)
+    rest = mp.fsum(mp.exp(v - m) for v in x[:top] + x[top + 1 :] if v != -mp.inf)
+    value = m + mp.log1p(rest)
     return value, max(abs(m), abs(value))
 
 

@@ -1,5 +1,7 @@
 """Sigmoid, softmax, log-sum-exp, their logarithms and their backward functions."""
 
+from inspect import cleandoc
+
 import numpy as np
 
 from fastce import _arrays
@@ -63,7 +65,7 @@ _G_Y = """grad_output : array_like
 
 def _ufunc(name, summary, parameters, notes, examples):
     text = summary + _UFUNC_NOTES.format(parameters=parameters, notes=notes, examples=examples)
-    return kernels.ufunc(name, text)
+    return kernels.ufunc(name, cleandoc(text))
 
 
 sigmoid = _ufunc(

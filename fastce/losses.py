@@ -365,6 +365,11 @@ class CrossEntropy(Loss):
     sample_weight : array_like, optional
         One number a sample, not negative; the mean divides by their sum.
 
+    Returns
+    -------
+    scalar, or ndarray for ``reduction="none"``
+        The value, or one a sample, in nats and in the dtype of the first argument.
+
     Raises
     ------
     TypeError
@@ -377,7 +382,7 @@ class CrossEntropy(Loss):
 
     Notes
     -----
-    Values are in nats, in the dtype of the logits. The options mean what they do in
+    The options mean what they do in
     ``torch.nn.functional.cross_entropy``, where that has them. A value is within 4 ULP, however
     small: log1p(rest / e_t), where rest sums the exponentials of all classes but the target's.
 
@@ -431,6 +436,11 @@ class NLLLoss(Loss):
     axis, weight, ignore_index, reduction, sample_weight
         As for `cross_entropy`.
 
+    Returns
+    -------
+    scalar, or ndarray for ``reduction="none"``
+        The value, or one a sample, in nats and in the dtype of the first argument.
+
     Raises
     ------
     TypeError, ValueError, numpy.exceptions.AxisError
@@ -464,6 +474,11 @@ class CategoricalCrossEntropy(Loss):
         Class indices or probabilities, as for `cross_entropy`.
     axis, weight, ignore_index, label_smoothing, reduction, sample_weight
         As for `cross_entropy`.
+
+    Returns
+    -------
+    scalar, or ndarray for ``reduction="none"``
+        The value, or one a sample, in nats and in the dtype of the first argument.
 
     Raises
     ------
@@ -502,6 +517,11 @@ class KLDivergence(Loss):
         Where the classes are. A sample is a row: the mean is what PyTorch calls "batchmean".
     reduction, sample_weight
         As for `cross_entropy`.
+
+    Returns
+    -------
+    scalar, or ndarray for ``reduction="none"``
+        The value, or one a sample, in nats and in the dtype of the first argument.
 
     Raises
     ------
@@ -615,6 +635,11 @@ class BinaryCrossEntropyWithLogits(Loss):
     sample_weight : array_like, optional
         In the shape of the logits; the mean divides by its sum.
 
+    Returns
+    -------
+    scalar, or ndarray for ``reduction="none"``
+        The value, or one a sample, in nats and in the dtype of the first argument.
+
     Raises
     ------
     TypeError
@@ -624,7 +649,7 @@ class BinaryCrossEntropyWithLogits(Loss):
 
     Notes
     -----
-    Values are in nats, in the dtype of the logits, within 2 ULP for targets of 0 and 1.
+    Values and gradients are within 2 ULP for targets of 0 and 1.
 
     Examples
     --------
@@ -658,6 +683,11 @@ class BinaryCrossEntropy(Loss):
         Broadcast to the first argument; multiplies. The mean does not divide by it.
     reduction, sample_weight
         As for `binary_cross_entropy_with_logits`.
+
+    Returns
+    -------
+    scalar, or ndarray for ``reduction="none"``
+        The value, or one a sample, in nats and in the dtype of the first argument.
 
     Raises
     ------
@@ -699,6 +729,11 @@ class SigmoidFocalLoss(Loss):
     reduction, sample_weight
         As for `binary_cross_entropy_with_logits`.
 
+    Returns
+    -------
+    scalar, or ndarray for ``reduction="none"``
+        The value, or one a sample, in nats and in the dtype of the first argument.
+
     Raises
     ------
     TypeError, ValueError
@@ -738,6 +773,11 @@ class SquaredError(Loss):
         Real numbers of the same shape.
     reduction, sample_weight
         As for `binary_cross_entropy_with_logits`.
+
+    Returns
+    -------
+    scalar, or ndarray for ``reduction="none"``
+        The value, or one a sample, in the dtype of the first argument.
 
     Raises
     ------

@@ -237,7 +237,7 @@ class _Softmax:
         self.rest = np.where(np.isfinite(m), _total(self.e), np.nan)
         np.put_along_axis(self.e, self.top, 1.0, axis=1)
         self.log_sum = np.log1p(self.rest)
-        self.lse = m / temperature + self.log_sum
+        self.lse = m / temperature + np.where(np.isposinf(m), 0.0, self.log_sum)
 
     @functools.cached_property
     def p(self):
@@ -386,11 +386,14 @@ def softmax(x, axis=-1, *, out=None):
 def log_softmax(x, axis=-1, *, out=None):
     """Return x - logsumexp(x) along `axis` (an int, a tuple, or None for all elements).
 
-    An entry of -inf gives -inf. A row of only -inf, or with a +inf or NaN, gives NaN.
+    An entry of -inf gives -inf. A row of only -inf, or with NaN, gives NaN; in a row with +inf
+    those give NaN and the others -inf.
     """
     t = _Table(x, "x", axis)
     _check_out(out, t.shape, t.dtype)
-    return _deliver(-t.restore(_Softmax(t.x).minus_log_p), t.dtype, out)
+    soft = _Softmax(t.x)
+    logs = np.where(np.isposinf(soft.lse), soft.exponent, -soft.minus_log_p)
+    return _deliver(t.restore(logs), t.dtype, out)
 
 
 @_quiet

@@ -46,17 +46,18 @@ def parameter_names(op):
     return tuple(inspect.signature(op.function).parameters)
 
 
-def assert_close(got, want, ulps, label=""):
+def assert_close(got, want, ulps, label="", *, least=0.0):
     """Check shapes and values: within `ulps` eps of the largest number wanted, NaN and inf alike.
 
-    `label` says what was called; it is only formatted where the check fails.
+    `least` is what the largest number is taken to be at least, where terms cancel.  `label` says
+    what was called; it is formatted only where the check fails.
     """
     assert len(parts(got)) == len(parts(want)), str(label)
     for g, w in zip(parts(got), parts(want), strict=True):
         g, w = np.asarray(g), np.asarray(w)
         assert g.shape == w.shape, str(label)
         assert g.dtype.kind == "f", str(label)
-        largest = np.max(np.abs(w), initial=0.0, where=np.isfinite(w))
+        largest = np.max(np.abs(w), initial=least, where=np.isfinite(w))
         with np.errstate(invalid="ignore"):
             near = np.abs(g - w) <= ulps * float(np.finfo(g.dtype).eps) * largest
         wrong = np.argwhere(~(near | (g == w) | (np.isnan(g) & np.isnan(w))))

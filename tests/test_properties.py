@@ -134,7 +134,8 @@ def test_agreement_along_an_axis(op, data):
         data.draw(layouts(a)) if a.dtype == np.float64 else a for a in (*arguments, *extra)
     ]
     got = op.call(method)(*given_arrays, **options)
-    assert_close(got, op.call(method, reference)(*arguments, *extra, **options), 16, options)
+    want = op.call(method, reference)(*arguments, *extra, **options)
+    assert_close(got, want, 16, options, least=1.0)  # with one class all cancels
 
 
 @given(hnp.arrays(np.float64, hnp.array_shapes(max_dims=3), elements=st.floats(-700, 700)))
@@ -173,7 +174,7 @@ def test_one_hot_is_its_index(drawn, data):
     for options in ({}, {"label_smoothing": 0.25}, {"z_loss": 0.5}, {"temperature": 3.0}):
         by_index = fastce.cross_entropy.value_and_grad(x, target, reduction="sum", **options)
         by_table = fastce.cross_entropy.value_and_grad(x, one_hot, reduction="sum", **options)
-        assert_close(by_table, by_index, 32, options)
+        assert_close(by_table, by_index, 32, options, least=1.0)
 
 
 @over("op", LOSSES)

@@ -65,7 +65,9 @@ def test_every_shape(op, shape, axis):
             got = op.call(method)(*arguments, **options)
             for part in parts(got):
                 assert np.asarray(part).dtype == dtype, str(label)
-            assert_close(got, in_reference(op, method, arguments, options), ULPS, label)
+            want = in_reference(op, method, arguments, options)
+            # with one class and a probability, a gradient C p - c has only its rounding errors
+            assert_close(got, want, ULPS, label, least=float(shape[-1] == 1))
 
 
 @dtypes

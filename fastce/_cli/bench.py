@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastce import _registry
-from fastce._cli.check import AGREEMENT, SEED, agreement_errors
+from fastce._cli.check import SEED, agreement_errors, agreement_limit
 from fastce._cli.data import UserData
 from fastce._cli.output import Document, Progress, finite, marks, shape_text, table
 from fastce._cli.timing import interleaved
@@ -51,7 +51,7 @@ def _measure(op: Any, method: str, arguments: tuple[np.ndarray, ...], repeats: i
             for g, w in zip(got, want, strict=True)
         )
         entry["reference_ulp"] = finite(worst)
-        if not worst <= AGREEMENT:
+        if not worst <= agreement_limit(arguments[0]):
             return {**entry, "problem": f"{worst:.3g} ULP from the reference: not timed"}
         times = {name: min(t) for name, t in interleaved(calls, repeats).items()}
     return {

@@ -192,6 +192,7 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
     cdef real omega[LANES]          # sample weight
     cdef real factor[LANES]         # e_j -> kappa p_j
     cdef real at_target[LANES]
+    cdef real at_top[LANES]
     cdef real inverse[LANES]
     cdef real kappa[LANES]
     cdef real raw[LANES]
@@ -383,24 +384,37 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
             value[tile.first + l] = <real> 0.0 if ignored[l] else times(omega[l], raw[l])
     if not keep:
         return
-    for l in range(tile.rows):
-        p = target_e[l] * inverse[l]
-        q = target_w[l] if by_target else <real> 0.0
-        at_target[l] = slope[l] * (kappa[l] * p - q * (rest[l] * inverse[l]))
-        kappa[l] = kappa[l] + q
-        factor[l] = (slope[l] * kappa[l]) * inverse[l]
-    if hess != NULL:
+    if by_top:
+        # The class that leads, if one does, is known by its e_j.
         for l in range(tile.rows):
-            # The class that leads, if one does, is known by its e_j.
             leads = below[l] < top_e[l] and top_count[l] == 1
             complement[l] = below[l] * inverse[l]
             top_e[l] = top_e[l] if leads else <real> -1.0
+    if dense:
+        # C p - c = (C - c) p - c (1 - p), which does not cancel where p is nearly 1.
+        for l in range(tile.rows):
+            p = target_w[l] if by_target else <real> 0.0
+            leads = by_target and target_e[l] == top_e[l]
+            q = top_c[l] + (p if leads else <real> 0.0)
+            p = (kappa[l] - top_c[l] if z_loss != 0 else other_c[l]) + \
+                (<real> 0.0 if leads else p)
+            at_top[l] = slope[l] * (p * (top_e[l] * inverse[l]) - q * complement[l]) + \
+                <real> 0.0
+    for l in range(tile.rows):
+        p = target_e[l] * inverse[l]
+        q = target_w[l] if by_target else <real> 0.0
+        # (+ 0.0: no slope of 0 may give -0.0)
+        at_target[l] = slope[l] * (kappa[l] * p - q * (rest[l] / (rest[l] + target_e[l]))) + \
+            <real> 0.0
+        kappa[l] = kappa[l] + q
+        factor[l] = (slope[l] * kappa[l]) / (rest[l] + target_e[l])
     if product:
         for l in range(tile.rows):
             dot[l] = dot[l] * inverse[l]
     for l in range(tile.rows, LANES):
         inverse[l], factor[l], kappa[l], dot[l] = inverse[0], factor[0], kappa[0], dot[0]
-        complement[l], top_e[l], at_target[l] = complement[0], top_e[0], at_target[0]
+        complement[l], top_e[l] = complement[0], top_e[0]
+        at_target[l], at_top[l], target_e[l] = at_target[0], at_top[0], target_e[0]
 
     # 5. The derivatives.
     for chunk in range(tile.chunks):
@@ -431,8 +445,9 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
             if dense:
                 for i in range(steps):
                     for l in range(LANES):
-                        b[i * LANES + l] = b[i * LANES + l] * factor[l] + \
+                        p = b[i * LANES + l] * factor[l] + \
                             (<real> 0.0 - c[i * LANES + l] * slope[l])
+                        b[i * LANES + l] = at_top[l] if b[i * LANES + l] == top_e[l] else p
             else:
                 for i in range(steps):
                     for l in range(LANES):
@@ -441,7 +456,10 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
                 for l in range(LANES if tile.single else tile.rows):
                     if start <= target[l] < start + steps:
                         j = (<Py_ssize_t> target[l] - start) * LANES + l
-                        b[j] = at_target[l] - (c[j] * slope[l] if dense else <real> 0.0)
+                        if not dense:
+                            b[j] = at_target[l]
+                        elif target_e[l] != top_e[l]:
+                            b[j] = at_target[l] - c[j] * slope[l]
         clear_ignored(ignored, any_ignored, steps, b)
         store(grad, &gs, tile, start, steps, b)
 

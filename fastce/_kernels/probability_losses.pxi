@@ -137,9 +137,9 @@ cdef void probability_tile(int op, const Xent* a, const Tile* tile, real kind) n
     for chunk in range(tile.chunks):
         start = chunk * CHUNK
         steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
-        load(x, &xs, tile, start, steps, zero, b)
+        # Lanes not in use hold -1, no probability: they get no share of the label smoothing.
+        load(x, &xs, tile, start, steps, <real> -1.0 if a.smoothing != 0 else zero, b)
         clear_ignored(ignored, any_ignored, steps, b)
-        # (no class is masked here: no b is -1)
         dense_targets(a, tile, &ps, &ws, start, steps, b, <real> -1.0, share, c)
         for l in range(LANES):
             if start <= target[l] < start + steps:

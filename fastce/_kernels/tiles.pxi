@@ -16,7 +16,7 @@
 cdef enum:
     LANES = 32
     CHUNK = 64                      # steps in a local buffer
-    FLUSH = 16                      # additions to a lane before it is added to the total
+    FLUSH = 4                       # additions to a lane before it is added to the total
     FEW_CLASSES = 64                # up to here many rows share a tile
     FEW_ROWS = 4                    # so few rows are not worth a tile of many
 
@@ -175,8 +175,11 @@ cdef inline void two_sum(real* total, real* lost, const real* s) noexcept nogil:
 
 
 cdef inline void settle(real* total, real* lost, bint single) noexcept nogil:
-    # total = total + lost; for one row, the sum over the lanes in every lane.
+    # total = total + lost; for one row, the sum over the lanes in every lane. (An infinite total
+    # leaves NaN in `lost`.)
     cdef Py_ssize_t l
+    for l in range(LANES):
+        lost[l] = lost[l] if lost[l] == lost[l] else <real> 0.0
     cdef real low, high
     if single:
         low = tree_sum(lost)
