@@ -202,13 +202,6 @@ def as_three(array, axis):
     return array.reshape(math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))
 
 
-def is_view(view, array):
-    """Tell whether a reshaped array still is the memory of `array`."""
-    return array.size == 0 or view.ctypes.data == array.ctypes.data and (
-        view.base is array or view.base is array.base and array.base is not None or view is array
-    )
-
-
 def in_place(out, array):
     """Tell whether `out` is `array` itself, element for element."""
     return (
@@ -329,10 +322,10 @@ class Rows:
 
 
 def write_flat(inputs, outputs, kernel):
-    """Call `kernel` with inputs and outputs (arrays and Outputs of one shape, or None) as
-    (rows, columns), and return what it returns.
+    """Call `kernel` with inputs and outputs as (rows, columns), and return what it returns.
 
-    They are views wherever two strides are enough for each of the arrays.
+    The inputs are arrays of one shape, the outputs Outputs; either may be None. `kernel` gets
+    views wherever two strides are enough for each of the arrays.
     """
     arrays = [*inputs, *(None if o is None else o.array for o in outputs)]
     shape = arrays[0].shape
@@ -360,8 +353,7 @@ def common_run(arrays):
     axis = len(shape) - 1
     run = shape[axis]
     while axis > 0 and all(
-        shape[axis - 1] == 1 or a.strides[axis - 1] == a.strides[axis] * shape[axis]
-        for a in arrays
+        shape[axis - 1] == 1 or a.strides[axis - 1] == a.strides[axis] * shape[axis] for a in arrays
     ):
         axis -= 1
         run *= shape[axis]

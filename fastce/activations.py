@@ -321,10 +321,9 @@ def _signed_logsumexp(x, b, axes):
         negative = _logsumexp(np.where(b < 0, terms, x.dtype.type(-np.inf)), axes)
         larger = np.maximum(positive, negative)
         smaller = np.minimum(positive, negative)
-        logs = np.where(
-            smaller == -np.inf, larger, larger + np.log1p(-np.exp(smaller - larger))
-        )
-        return logs, np.sign(np.where(positive == negative, 0 * larger, positive - negative))
+        logs = np.where(smaller == -np.inf, larger, larger + np.log1p(-np.exp(smaller - larger)))
+        tie = np.where(larger == np.inf, x.dtype.type(np.nan), x.dtype.type(0))
+        return logs, np.sign(np.where(positive == negative, tie, positive - negative))
 
 
 def _backward(logarithm, grad_output, output, axis, out):
@@ -452,7 +451,5 @@ def logsumexp_backward(grad_output, x, axis=-1, *, out=None):
     x = output.apart_from(x, same_is_fine=True)
     grad_output = rows.samples(output.apart_from(grad_output))
     operation = kernels.OPERATIONS["logsumexp_backward"]
-    rows.write(
-        [output], lambda y: kernels.softmax_family(operation, rows.view(x), y, grad_output)
-    )
+    rows.write([output], lambda y: kernels.softmax_family(operation, rows.view(x), y, grad_output))
     return output.finish()

@@ -27,6 +27,7 @@ __all__ = [
 
 VALUE, GRAD, HESS, PRODUCT = 1, 2, 4, 8
 
+
 class Loss:
     """A loss: call it for its value, or one of its methods for derivatives.
 
@@ -181,9 +182,7 @@ class Loss:
         x = job.x
         if sample_weight is not None:
             sample_weight = _arrays.weights("sample_weight", sample_weight, x.dtype)
-            _arrays.same_shape(
-                "sample_weight", sample_weight, job.samples, "logits", x.shape
-            )
+            _arrays.same_shape("sample_weight", sample_weight, job.samples, "logits", x.shape)
         if v is not None or want & PRODUCT:
             v = _arrays.real("v", v, x.dtype)
             _arrays.same_shape("v", v, x.shape, "logits", x.shape)

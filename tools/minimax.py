@@ -30,9 +30,9 @@ def round_to(value, mantissa_bits):
 
 
 def remez(target, weight, degree, low, high, *, rounds=30):
-    """Fit ``sum c_i x**i``, i <= degree, to ``target`` on [low, high], minimising max |weight * error|.
+    """Fit ``sum c_i x**i``, i <= degree, to ``target`` on [low, high].
 
-    Returns the coefficients and the levelled error.
+    It minimises the largest |weight * error|, and returns the coefficients and the levelled error.
     """
     count = degree + 2
     nodes = [
@@ -126,6 +126,7 @@ def report(name, target, weight, degree, low, high, mantissa_bits):
 
 
 def main():
+    """Print the four tables."""
     half = log(2) / 2 * mpf("1.0001")
     z_high = ((sqrt(2) - 1) / (sqrt(2) + 1)) ** 2 * mpf("1.001")
 
