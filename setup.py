@@ -47,7 +47,8 @@ def extensions():
         module = Extension(
             f"fastce._kernels._{target}",
             ["fastce/_kernels/kernels.pyx"],
-            include_dirs=[numpy.get_include()],
+            include_dirs=[numpy.get_include(), "fastce/_kernels"],
+            depends=["fastce/_kernels/exp_lanes.h"],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
             extra_compile_args=FLAGS + flags + openmp + extra,
             extra_link_args=openmp + extra,

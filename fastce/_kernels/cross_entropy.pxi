@@ -4,8 +4,9 @@
 # label smoothing), or both; C is the sum of all of them. With z = logits / temperature,
 # e_j = e**(z_j - N) 2**LIFT, s their sum, p_j = e_j/s, and ln 2's multiple N as in tiles.pxi:
 #
-#   -log p_j  = log1p((s - e_j)/e_j)        where class j leads (p_j > 1/2),
-#             = (N - z_j) + log s           elsewhere: both terms are positive or small
+#   -log p_j  = log1p((s - e_j)/e_j)        for the target, and for a class that leads,
+#             = (N - z_j) + log s           elsewhere, and where e_j underflows: both terms are
+#                                           positive or small
 #   value     = sum c_j (-log p_j) + z_loss lse**2
 #   gradient  = kappa p_j - c_j,            kappa = C + 2 z_loss lse
 #               at t: (kappa - w_t) p_t - w_t (s - e_t)/s
@@ -135,6 +136,49 @@ cdef inline real times(real factor, real value) noexcept nogil:
     return <real> 0.0 if factor == 0 and value == value else factor * value
 
 
+cdef inline void clear_row(const Xent* a, const Tile* tile, const Span* gs, const Span* hs,
+                           real* b) noexcept nogil:
+    # A single row that is ignored: everything is 0.
+    cdef Py_ssize_t chunk, start, steps, i
+    if a.value != NULL:
+        (<real*> a.value)[tile.first] = 0
+    for i in range(CHUNK * LANES):
+        b[i] = 0
+    for chunk in range(tile.chunks):
+        start = chunk * CHUNK
+        steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
+        if a.grad.data != NULL:
+            store(<real*> a.grad.data, gs, tile, start, steps, b)
+        if a.hess.data != NULL:
+            store(<real*> a.hess.data, hs, tile, start, steps, b)
+
+
+cdef inline void mask_targets(const Py_ssize_t* target, Py_ssize_t rows, bint single,
+                              Py_ssize_t start, Py_ssize_t steps, real* b,
+                              const real* replacement) noexcept nogil:
+    # The rows' targets in a chunk become -inf, or what is given for each row.
+    cdef Py_ssize_t l, lane, step
+    for l in range(rows):
+        lane = target[l] % LANES if single else l
+        step = (target[l] // LANES if single else target[l]) - start
+        if target[l] >= 0 and 0 <= step < steps:
+            b[step * LANES + lane] = -<real> INFINITY if replacement == NULL else replacement[l]
+
+
+cdef inline void store_targets(real* grad, const Array3* ga, const Span* gs, const Tile* tile,
+                               const Py_ssize_t* target, Py_ssize_t start, Py_ssize_t steps,
+                               const real* at_target) noexcept nogil:
+    # The gradient at the rows' targets, straight into the result.
+    cdef Py_ssize_t l
+    if tile.single:
+        if start * LANES <= target[0] < (start + steps) * LANES:
+            grad[gs.lane[0] + target[0] * ga.k] = at_target[0]
+        return
+    for l in range(tile.rows):
+        if start <= target[l] < start + steps:
+            grad[gs.lane[l] + target[l] * ga.k] = at_target[l]
+
+
 cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
     cdef const real* x = <const real*> a.x.data
     cdef const real* weight = <const real*> a.weight
@@ -150,29 +194,35 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
     cdef bint product = a.v.data != NULL
     cdef bint by_target = a.labels != NULL
     cdef bint by_top = dense or product or hess != NULL
+    cdef bint simple_load = a.temperature == 1
     cdef bint whole = tile.chunks == 1
     cdef bint keep = grad != NULL
     cdef bint any_ignored = False
+    cdef bint leads, shifted
     cdef bint ignored[LANES]
+    cdef Py_ssize_t target[LANES]   # class, or -1
+    cdef Py_ssize_t rows = tile.rows
+    cdef Py_ssize_t chunk, start, steps, i, l
+    cdef Span xs, gs, hs, ps, vs, ws
+    cdef Array3 weights
     cdef real b[CHUNK * LANES]
     cdef real c[CHUNK * LANES]
     cdef real d[CHUNK * LANES]
-    cdef Span xs, gs, hs, ps, vs, ws
-    cdef Array3 weights
-    cdef Py_ssize_t chunk, start, steps, i, l, j, label, special
-    cdef bint leads
     cdef real mark = <real> -1.0 if a.smoothing != 0 and not whole else <real> 0.0
-    cdef real p, q, lse
+    cdef real p, q, y, lse, beyond
+    cdef const real* ahead = NULL
+    cdef real* result = NULL
+    cdef real most                  # log1p(rest/e_t) holds below
     # One number a lane: what is known of the row that the lane belongs to.
     cdef real m[LANES]
     cdef real centre[LANES]
     cdef real n[LANES]
     cdef real low[LANES]
     cdef real magic[LANES]
-    cdef real target[LANES]         # the target's step, -1 where it is in another lane
+    cdef real target_x[LANES]
     cdef real target_e[LANES]
-    cdef real target_y[LANES]
-    cdef real target_w[LANES]       # w_t (1 - eps)
+    cdef real target_w[LANES]       # w_t (1 - eps), 0 without a target
+    cdef real target_c[LANES]       # the dense c_t
     cdef real rest[LANES]
     cdef real lost1[LANES]
     cdef real below[LANES]
@@ -199,50 +249,18 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
     cdef real log_s[LANES]
     cdef real complement[LANES]     # 1 - p of a class that leads
 
-    # 1. The rows' targets and weights.
-    for l in range(tile.rows):
-        ignored[l] = False
-        target[l] = target_w[l] = <real> -1.0
-        omega[l] = <real> 1.0 if row_weight == NULL else row_weight[tile.first + l]
-        slope[l] = (<real> a.scale * omega[l]) * per_logit
-        if by_target:
-            if a.labels[tile.first + l] == a.ignore:
-                ignored[l] = True
-                any_ignored = True
-            else:
-                label = a.labels[tile.first + l]
-                target[l] = <real> label
-                target_w[l] = <real> (1.0 - a.smoothing)
-                if weight != NULL:
-                    target_w[l] = target_w[l] * weight[label]
-    for l in range(tile.rows, LANES):
-        ignored[l] = False
-        target[l], slope[l] = -1, slope[0]
+    if real is double:
+        most = 600.0
+    else:
+        most = <float> 80.0
+
+    # 1. The rows: where they are, their targets and weights.
     place(&a.x, &a.g, tile, &xs)
     gs = hs = ps = vs = ws = xs
     if keep:
         place(&a.grad, &a.g, tile, &gs)
     if hess != NULL:
         place(&a.hess, &a.g, tile, &hs)
-    if any_ignored and tile.single:
-        if value != NULL:
-            value[tile.first] = 0
-        for i in range(min(tile.steps, <Py_ssize_t> CHUNK) * LANES):
-            b[i] = 0
-        for chunk in range(tile.chunks):
-            start = chunk * CHUNK
-            steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
-            if keep:
-                store(grad, &gs, tile, start, steps, b)
-            if hess != NULL:
-                store(hess, &hs, tile, start, steps, b)
-        return
-    special = -1                    # for one row, the only step that holds the target
-    if by_target and tile.single:
-        label = a.labels[tile.first]
-        special = label // LANES
-        target[0] = <real> -1.0
-        target[label - special * LANES] = <real> special
     if a.probabilities.data != NULL:
         place(&a.probabilities, &a.g, tile, &ps)
     if product:
@@ -251,170 +269,247 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
         weights.outer = weights.inner = 0
         weights.k = 1
         place(&weights, &a.g, tile, &ws)
+    for l in range(LANES):
+        ignored[l] = False
+        target[l] = -1
+        target_w[l] = target_x[l] = 0
+        omega[l] = 1
+    if by_target:
+        for l in range(rows):
+            target[l] = a.labels[tile.first + l]
+            if target[l] == a.ignore:
+                ignored[l] = any_ignored = True
+                target[l] = -1
+            elif tile.single:
+                target_x[l] = x[xs.lane[0] + target[l] * a.x.k]
+            else:
+                target_x[l] = x[xs.lane[l] + target[l] * a.x.k]
+            target_w[l] = <real> (1.0 - a.smoothing)
+        if weight != NULL:
+            for l in range(rows):
+                target_w[l] = target_w[l] * weight[max(target[l], <Py_ssize_t> 0)]
+        if not simple_load:
+            for l in range(rows):
+                target_x[l] = target_x[l] / <real> a.temperature
+        if any_ignored and tile.single:
+            clear_row(a, tile, &gs, &hs, b)
+            return
+    if row_weight != NULL:
+        for l in range(rows):
+            omega[l] = row_weight[tile.first + l]
+    for l in range(LANES):
+        slope[l] = (<real> a.scale * omega[0 if tile.single else l]) * per_logit
 
-    # 2. The largest logit, and how many classes are not masked.
-    fill_lanes(m, -infinity)
-    fill_lanes(share, <real> 0.0)
-    fill_lanes(reference, <real> 0.0)
-    for chunk in range(tile.chunks):
-        start = chunk * CHUNK
-        steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
-        load_logits(a, x, &xs, tile, start, steps, ignored, any_ignored, b)
-        max_pass(b, steps, m)
+    if whole:
+        i = next_row(&a.x, &a.g, tile)
+        if i >= 0:
+            ahead = x + i
+        if keep and tile.single and a.grad.k == 1:
+            result = grad + gs.lane[0]
+    shifted = True
+    if (whole and by_target and not by_top and z_loss == 0 and a.g.k > 1 and simple_load
+            and not any_ignored):
+        shifted = not exp_tile(x, &xs, tile, ahead, result, target, b, rest, lost1)
+        if not shifted:
+            for l in range(LANES):
+                centre[l] = n[l] = 0
+                low[l] = -infinity
+                magic[l] = magic_of(<real> 0.0)
+
+    if shifted:
+        # 2. The largest logit, and how many classes are not masked.
+        fill_lanes(m, -infinity)
+        fill_lanes(share, <real> 0.0)
+        for chunk in range(tile.chunks):
+            start = chunk * CHUNK
+            steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
+            if simple_load and not any_ignored:
+                load_max(x, &xs, tile, start, steps, b, m)
+            else:
+                load_logits(a, x, &xs, tile, start, steps, ignored, any_ignored, b)
+                for i in range(steps):
+                    for l in range(LANES):
+                        m[l] = b[i * LANES + l] if b[i * LANES + l] > m[l] else m[l]
+            if a.smoothing != 0:
+                for i in range(steps):
+                    for l in range(LANES):
+                        share[l] = share[l] + (<real> 1.0 if b[i * LANES + l] > -infinity
+                                               else <real> 0.0)
+        if tile.single:
+            max_in_all(m)
+        choose_shift(m, centre, n, low, magic)
         if a.smoothing != 0:
-            for i in range(steps):
-                for l in range(LANES):
-                    share[l] = share[l] + (<real> 1.0 if b[i * LANES + l] > -infinity
-                                           else <real> 0.0)
-    if tile.single:
-        same_in_all(m, True)
-        same_in_all(share, False)
-    if a.smoothing != 0:
-        for l in range(LANES):
-            share[l] = <real> a.smoothing / share[l]
-    choose_shift(m, centre, n, low, magic)
-    if product:
-        # v at one of the largest classes: v_j minus it is what the product needs.
+            if tile.single:
+                sum_in_all(share)
+            for l in range(LANES):
+                share[l] = <real> a.smoothing / share[l]
+        if product:
+            # v at one of the largest classes: v_j minus it is what the product needs.
+            fill_lanes(reference, <real> 0.0)
+            for chunk in range(tile.chunks):
+                start = chunk * CHUNK
+                steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
+                if not whole:
+                    load_logits(a, x, &xs, tile, start, steps, ignored, any_ignored, b)
+                load(<const real*> a.v.data, &vs, tile, start, steps, <real> 0.0, d)
+                for i in range(steps):
+                    for l in range(LANES):
+                        if b[i * LANES + l] == m[l]:
+                            reference[0 if tile.single else l] = d[i * LANES + l]
+            if tile.single:
+                fill_lanes(reference, reference[0])
+
+        # 3. The sums, over all classes but the target, which is masked for the purpose.
+        fill_lanes(rest, <real> 0.0)
+        fill_lanes(lost1, <real> 0.0)
+        if by_top:
+            fill_lanes(below, <real> 0.0)
+            fill_lanes(lost2, <real> 0.0)
+            fill_lanes(top_e, <real> 0.0)
+            fill_lanes(top_count, <real> 0.0)
+            fill_lanes(top_c, <real> 0.0)
+            fill_lanes(other_c, <real> 0.0)
+            fill_lanes(lost3, <real> 0.0)
+            fill_lanes(cost, <real> 0.0)
+            fill_lanes(lost4, <real> 0.0)
+            fill_lanes(dot, <real> 0.0)
+            fill_lanes(lost5, <real> 0.0)
         for chunk in range(tile.chunks):
             start = chunk * CHUNK
             steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
             if not whole:
                 load_logits(a, x, &xs, tile, start, steps, ignored, any_ignored, b)
-            load(<const real*> a.v.data, &vs, tile, start, steps, <real> 0.0, d)
-            for i in range(steps):
-                for l in range(LANES):
-                    if b[i * LANES + l] == m[l]:
-                        reference[0 if tile.single else l] = d[i * LANES + l]
-        if tile.single:
-            fill_lanes(reference, reference[0])
-
-    # 3. The sums.
-    fill_lanes(target_e, <real> 0.0)
-    fill_lanes(target_y, <real> 0.0)
-    fill_lanes(rest, <real> 0.0)
-    fill_lanes(lost1, <real> 0.0)
-    fill_lanes(below, <real> 0.0)
-    fill_lanes(lost2, <real> 0.0)
-    fill_lanes(top_e, <real> 0.0)
-    fill_lanes(top_count, <real> 0.0)
-    fill_lanes(top_c, <real> 0.0)
-    fill_lanes(other_c, <real> 0.0)
-    fill_lanes(lost3, <real> 0.0)
-    fill_lanes(cost, <real> 0.0)
-    fill_lanes(lost4, <real> 0.0)
-    fill_lanes(dot, <real> 0.0)
-    fill_lanes(lost5, <real> 0.0)
-    for chunk in range(tile.chunks):
-        start = chunk * CHUNK
-        steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
-        if not whole:
-            load_logits(a, x, &xs, tile, start, steps, ignored, any_ignored, b)
-        if dense:
-            dense_targets(a, tile, &ps, &ws, start, steps, b, -infinity, share, c)
-            dense_pass(b, c, steps, centre, n, m, top_c, other_c, lost3, cost, lost4)
-        if by_top:
-            exp_pass(b, start, steps, centre, low, magic, True, mark,
-                     True, target, target_e, target_y, rest, lost1,
-                     True, m, top_e, top_count, below, lost2)
-        elif not tile.single:
-            exp_pass(b, start, steps, centre, low, magic, True, <real> 0.0,
-                     True, target, target_e, target_y, rest, lost1,
-                     False, NULL, NULL, NULL, NULL, NULL)
-        else:
-            i = special - start if start <= special < start + steps else steps
-            exp_pass(b, start, i, centre, low, magic, True, <real> 0.0,
-                     False, NULL, NULL, NULL, rest, lost1,
-                     False, NULL, NULL, NULL, NULL, NULL)
-            if i < steps:
-                exp_pass(b + i * LANES, start + i, <Py_ssize_t> 1, centre, low, magic, True,
-                         <real> 0.0, True, target, target_e, target_y, rest, lost1,
+            if dense:
+                dense_targets(a, tile, &ps, &ws, start, steps, b, -infinity, share, c)
+                dense_pass(b, c, steps, centre, n, m, top_c, other_c, lost3, cost, lost4)
+            if by_target:
+                mask_targets(target, rows, tile.single, start, steps, b, <const real*> NULL)
+            if by_top:
+                exp_pass(b, steps, centre, low, magic, ahead, result, True, mark, rest, lost1,
+                         True, m, top_e, top_count, below, lost2)
+            else:
+                exp_pass(b, steps, centre, low, magic, ahead, result, True, <real> 0.0, rest, lost1,
                          False, NULL, NULL, NULL, NULL, NULL)
-                exp_pass(b + (i + 1) * LANES, start + i + 1, steps - i - 1, centre, low, magic,
-                         True, <real> 0.0, False, NULL, NULL, NULL, rest, lost1,
-                         False, NULL, NULL, NULL, NULL, NULL)
-        if product:
-            load(<const real*> a.v.data, &vs, tile, start, steps, <real> 0.0, d)
-            product_pass(b, d, steps, reference, dot, lost5)
-        if keep and not whole:
-            store(grad, &gs, tile, start, steps, b)
+            if by_target and (product or not whole):
+                for l in range(rows):
+                    y = target_x[l] - centre[l]
+                    target_e[l] = exp_scaled(low[l] if low[l] > y else y, magic[l])
+                mask_targets(target, rows, tile.single, start, steps, b, target_e)
+            if product:
+                load(<const real*> a.v.data, &vs, tile, start, steps, <real> 0.0, d)
+                product_pass(b, d, steps, reference, dot, lost5)
+            if keep and not whole:
+                store(grad, &gs, tile, start, steps, b)
     settle(rest, lost1, tile.single)
-    if tile.single and by_target:
-        same_in_all(target_e, False)
-        same_in_all(target_y, False)
     if by_top:
         settle(below, lost2, tile.single)
         settle(other_c, lost3, tile.single)
         settle(cost, lost4, tile.single)
         settle(dot, lost5, tile.single)
         if tile.single:
-            same_in_all(top_e, True)
-            same_in_all(top_count, False)
-            same_in_all(top_c, False)
+            max_in_all(top_e)
+            sum_in_all(top_count)
+            sum_in_all(top_c)
 
     # 4. The value, and the numbers that the derivatives are made of.
-    for l in range(tile.rows):
-        inverse[l] = <real> 1.0 / (rest[l] + target_e[l])
+    for l in range(rows):
+        y = target_x[l] - centre[l]
+        target_e[l] = exp_scaled(low[l] if low[l] > y else y, magic[l])
         raw[l] = 0
         kappa[l] = 0                # without the target's own w_t until the end
-    if by_target:
-        for l in range(tile.rows):
-            leads = target_e[l] >= rest[l]
-            p = rest[l] / target_e[l] if leads else \
-                (rest[l] + target_e[l]) * unlift - <real> 1.0
-            q = <real> 0.0 if leads else \
-                (n[l] * ln2_high(p) - target_y[l]) + n[l] * ln2_low(p)
-            raw[l] = times(target_w[l], q + log1p(p))
+    if not by_target:
+        fill_lanes(target_e, <real> 0.0)
+    if any_ignored:
+        for l in range(rows):
+            target_e[l] = <real> 0.0 if ignored[l] else target_e[l]
+    for l in range(rows):
+        inverse[l] = <real> 1.0 / (rest[l] + target_e[l])
+    if by_target and value != NULL:
+        beyond = 0
+        for l in range(rows):
+            raw[l] = log1p(rest[l] / target_e[l])
+            beyond += <real> 0.0 if raw[l] < most else <real> 1.0
+        if beyond != 0:
+            # The ratio was beyond the range, or not a number.
+            for l in range(rows):
+                y = target_x[l] - centre[l]
+                y = ((n[l] * ln2_high(y) - y) + n[l] * ln2_low(y)) + \
+                    log1p((rest[l] + target_e[l]) * unlift - <real> 1.0)
+                raw[l] = raw[l] if raw[l] < most else y
+        for l in range(rows):
+            raw[l] = times(target_w[l], raw[l])
     if dense or z_loss != 0:
-        for l in range(tile.rows):
+        for l in range(rows):
             log_s[l] = log1p((rest[l] + target_e[l]) * unlift - <real> 1.0)
-    if dense:
-        for l in range(tile.rows):
+    if by_top:
+        for l in range(rows):
+            # The target was left out of these sums as well.
+            leads = by_target and not ignored[l] and target_x[l] == m[l]
+            if leads:
+                top_count[l] = top_count[l] + <real> 1.0
+                top_e[l] = target_e[l]
+            elif by_target:
+                below[l] = below[l] + target_e[l]
             below[l] = below[l] + (top_count[l] - <real> 1.0) * top_e[l]
+    if dense:
+        for l in range(rows):
             q = (n[l] * ln2_high(q) - (m[l] - centre[l])) + n[l] * ln2_low(q)
             q = log1p(below[l] / top_e[l]) if below[l] < top_e[l] else q + log_s[l]
             raw[l] = raw[l] + ((cost[l] + other_c[l] * log_s[l]) + times(top_c[l], q))
             kappa[l] = other_c[l] + top_c[l]
     if z_loss != 0:
-        for l in range(tile.rows):
+        for l in range(rows):
             lse = ((centre[l] + n[l] * ln2_high(lse)) + n[l] * ln2_low(lse)) + log_s[l]
             raw[l] = raw[l] + z_loss * lse * lse
             kappa[l] = kappa[l] + <real> 2.0 * z_loss * lse
     if value != NULL:
-        for l in range(tile.rows):
+        for l in range(rows):
             value[tile.first + l] = <real> 0.0 if ignored[l] else times(omega[l], raw[l])
     if not keep:
         return
     if by_top:
         # The class that leads, if one does, is known by its e_j.
-        for l in range(tile.rows):
+        for l in range(rows):
             leads = below[l] < top_e[l] and top_count[l] == 1
             complement[l] = below[l] * inverse[l]
             top_e[l] = top_e[l] if leads else <real> -1.0
     if dense:
         # C p - c = (C - c) p - c (1 - p), which does not cancel where p is nearly 1.
-        for l in range(tile.rows):
-            p = target_w[l] if by_target else <real> 0.0
+        for l in range(rows):
             leads = by_target and target_e[l] == top_e[l]
-            q = top_c[l] + (p if leads else <real> 0.0)
+            q = top_c[l] + (target_w[l] if leads else <real> 0.0)
             p = (kappa[l] - top_c[l] if z_loss != 0 else other_c[l]) + \
-                (<real> 0.0 if leads else p)
+                (<real> 0.0 if leads else target_w[l])
             at_top[l] = slope[l] * (p * (top_e[l] * inverse[l]) - q * complement[l]) + \
                 <real> 0.0
-    for l in range(tile.rows):
-        p = target_e[l] * inverse[l]
-        q = target_w[l] if by_target else <real> 0.0
-        # (+ 0.0: no slope of 0 may give -0.0)
-        at_target[l] = slope[l] * (kappa[l] * p - q * (rest[l] / (rest[l] + target_e[l]))) + \
-            <real> 0.0
-        kappa[l] = kappa[l] + q
+    if by_target:
+        for l in range(rows):
+            # (+ 0.0: a slope of 0 would give -0.0)
+            p = kappa[l] * (target_e[l] * inverse[l])
+            q = target_w[l] * (rest[l] / (rest[l] + target_e[l]))
+            at_target[l] = slope[l] * (p - q) + <real> 0.0
+        if dense:
+            for l in range(rows):
+                target_c[l] = share[l] if target_x[l] > -infinity else <real> 0.0
+                if weight != NULL:
+                    target_c[l] = target_c[l] * weight[max(target[l], <Py_ssize_t> 0)]
+                at_target[l] = at_target[l] - slope[l] * target_c[l]
+                at_target[l] = at_top[l] if target_e[l] == top_e[l] else at_target[l]
+    for l in range(rows):
+        kappa[l] = kappa[l] + target_w[l]
         factor[l] = (slope[l] * kappa[l]) / (rest[l] + target_e[l])
     if product:
-        for l in range(tile.rows):
+        for l in range(rows):
             dot[l] = dot[l] * inverse[l]
-    for l in range(tile.rows, LANES):
-        inverse[l], factor[l], kappa[l], dot[l] = inverse[0], factor[0], kappa[0], dot[0]
-        complement[l], top_e[l] = complement[0], top_e[0]
-        at_target[l], at_top[l], target_e[l] = at_target[0], at_top[0], target_e[0]
+    if tile.single:
+        fill_lanes(factor, factor[0])
+        if by_top:
+            fill_lanes(inverse, inverse[0])
+            fill_lanes(kappa, kappa[0])
+            fill_lanes(dot, dot[0])
+            fill_lanes(complement, complement[0])
+            fill_lanes(top_e, top_e[0])
+            fill_lanes(at_top, at_top[0])
 
     # 5. The derivatives.
     for chunk in range(tile.chunks):
@@ -422,11 +517,21 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
         steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
         if not whole:
             load(<const real*> grad, &gs, tile, start, steps, <real> 0.0, b)
-            if dense:
-                dense_targets(a, tile, &ps, &ws, start, steps, b, mark, share, c)
-            if mark != 0:
-                for i in range(steps * LANES):
-                    b[i] = <real> 0.0 if b[i] < 0 else b[i]
+        elif by_target and by_top:
+            mask_targets(target, rows, tile.single, start, steps, b, target_e)
+        if not by_top:
+            if any_ignored:
+                clear_ignored(ignored, any_ignored, steps, b)
+                for l in range(rows):
+                    factor[l] = <real> 0.0 if ignored[l] else factor[l]
+            store_scaled(grad, &gs, tile, start, steps, b, factor)
+            store_targets(grad, &a.grad, &gs, tile, target, start, steps, at_target)
+            continue
+        if dense and not whole:
+            dense_targets(a, tile, &ps, &ws, start, steps, b, mark, share, c)
+        if mark != 0:
+            for i in range(steps * LANES):
+                b[i] = <real> 0.0 if b[i] < 0 else b[i]
         if hess != NULL:
             hess_pass(b, steps, inverse, kappa, top_e, complement, slope, per_logit, z_loss, d)
             clear_ignored(ignored, any_ignored, steps, d)
@@ -440,26 +545,18 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
                         <real> 2.0 * z_loss * p * (reference[l] + dot[l])
                     # An infinite v_j of a class without probability does not count.
                     b[i * LANES + l] = <real> 0.0 if p == 0 else (slope[l] * per_logit) * q
+        elif dense:
+            for i in range(steps):
+                for l in range(LANES):
+                    p = b[i * LANES + l] * factor[l] + \
+                        (<real> 0.0 - c[i * LANES + l] * slope[l])
+                    b[i * LANES + l] = at_top[l] if b[i * LANES + l] == top_e[l] else p
         else:
-            # (+ 0.0: a factor below 0 would give -0.0 for masked classes)
-            if dense:
-                for i in range(steps):
-                    for l in range(LANES):
-                        p = b[i * LANES + l] * factor[l] + \
-                            (<real> 0.0 - c[i * LANES + l] * slope[l])
-                        b[i * LANES + l] = at_top[l] if b[i * LANES + l] == top_e[l] else p
-            else:
-                for i in range(steps):
-                    for l in range(LANES):
-                        b[i * LANES + l] = b[i * LANES + l] * factor[l] + <real> 0.0
-            if by_target:
-                for l in range(LANES if tile.single else tile.rows):
-                    if start <= target[l] < start + steps:
-                        j = (<Py_ssize_t> target[l] - start) * LANES + l
-                        if not dense:
-                            b[j] = at_target[l]
-                        elif target_e[l] != top_e[l]:
-                            b[j] = at_target[l] - c[j] * slope[l]
+            for i in range(steps):
+                for l in range(LANES):
+                    b[i * LANES + l] = b[i * LANES + l] * factor[l] + <real> 0.0
+        if by_target and not product:
+            mask_targets(target, rows, tile.single, start, steps, b, at_target)
         clear_ignored(ignored, any_ignored, steps, b)
         store(grad, &gs, tile, start, steps, b)
 

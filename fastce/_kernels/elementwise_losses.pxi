@@ -33,10 +33,10 @@ cdef struct Pointwise:
     double scale                    # of the derivatives
 
 
-cdef void sigmoid_cross_entropy_block(const real* x, const real* t, const real* pos_weight,
-                                      real* value, real* grad, real* hess, bint curved,
-                                      Py_ssize_t n) noexcept nogil:
-    # pos = t pos_weight, neg = 1 - t, L = log1p(e**-|x|):
+cdef void sigmoid_cross_entropy_block(const real* x, const real* t, const real* neither,
+                                      const real* pos_weight, real* value, real* grad, real* hess,
+                                      bint curved, Py_ssize_t n) noexcept nogil:
+    # pos = t pos_weight, neg = `neither` = 1 - t, L = log1p(e**-|x|):
     #   (pos + neg) L + (neg x or -pos x, whichever is positive)
     #   neg sigmoid(x) - pos sigmoid(-x)
     #   (pos + neg) sigmoid(x) sigmoid(-x)
@@ -48,7 +48,7 @@ cdef void sigmoid_cross_entropy_block(const real* x, const real* t, const real* 
     for i in range(n):
         e = exp_lifted(x[i])
         pos = t[i] * pos_weight[i]
-        neg = one - t[i]
+        neg = neither[i]
         side = pos if x[i] < 0 else neg
         a = -x[i] if x[i] < 0 else x[i]
         # A target without a share contributes 0, also where x is infinite.
@@ -60,7 +60,7 @@ cdef void sigmoid_cross_entropy_block(const real* x, const real* t, const real* 
         for i in range(n):
             e = exp_lifted(x[i])
             inverse = one / (up + e)
-            hess[i] = (t[i] * pos_weight[i] + (one - t[i])) * ((e * inverse) * (up * inverse))
+            hess[i] = (t[i] * pos_weight[i] + neither[i]) * ((e * inverse) * (up * inverse))
 
 
 cdef void binary_cross_entropy_block(const real* p, const real* t, real* value, real* grad,
@@ -120,10 +120,10 @@ cdef void focal_block(const real* x, const real* t, real alpha, real gamma, real
         elif gamma == 0:
             power = one
         else:
-            # q**gamma through its logarithm; |gamma log q| beyond the range of exp gives 0.
+            # q**gamma through its logarithm; beyond the range of exp it is 0.
             power = gamma * log(q)
             power = lowest(zero) if power < lowest(zero) else power
-            power = exp_scaled(power, magic_of(zero)) if power > lowest(zero) else zero
+            power = exp_scaled(power, magic_of(lift(zero))) * (one / up)
         balance = one if alpha < 0 else alpha * t[i] + (one - alpha) * (one - t[i])
         power = balance * power
         # Where nothing is left of q**gamma nothing is left of the loss, though L be infinite.
@@ -191,9 +191,10 @@ cdef void pointwise_piece(const Pointwise* a, Py_ssize_t piece, real kind) noexc
     cdef real value[BLOCK]
     cdef real grad[BLOCK]
     cdef real hess[BLOCK]
+    cdef real s[BLOCK]
     cdef double sums[LANES]
     cdef double lost[LANES]
-    cdef double s[LANES]
+    cdef double lane[LANES]
     cdef Py_ssize_t stop = min(a.n, (piece + 1) * BLOCK * BLOCKS_A_PIECE)
     cdef Py_ssize_t start = piece * BLOCK * BLOCKS_A_PIECE
     cdef Py_ssize_t n, i, l
@@ -209,13 +210,17 @@ cdef void pointwise_piece(const Pointwise* a, Py_ssize_t piece, real kind) noexc
         n = min(stop - start, <Py_ssize_t> BLOCK)
         gather_flat(&a.x, a.columns, start, n, x)
         gather_flat(&a.t, a.columns, start, n, t)
+        for i in range(n):
+            s[i] = <real> 1.0 - t[i]
         if a.smoothing != 0:
+            # Both are smoothed, as 1 - t would lose what t is short of 1.
             for i in range(n):
+                s[i] = keep * s[i] + half
                 t[i] = keep * t[i] + half
         if a.pos_weight.data != NULL:
             gather_flat(&a.pos_weight, a.columns, start, n, p)
         if a.loss == SIGMOID_CROSS_ENTROPY:
-            sigmoid_cross_entropy_block(x, t, p, value, grad, hess, curved, n)
+            sigmoid_cross_entropy_block(x, t, s, p, value, grad, hess, curved, n)
         elif a.loss == BINARY_CROSS_ENTROPY:
             binary_cross_entropy_block(x, t, value, grad, hess, n)
         elif a.loss == FOCAL:
@@ -233,12 +238,12 @@ cdef void pointwise_piece(const Pointwise* a, Py_ssize_t piece, real kind) noexc
         if a.sums != NULL:
             for i in range(0, n // LANES):
                 for l in range(LANES):
-                    s[l] = value[i * LANES + l]
-                two_sum(sums, lost, s)
-            fill_lanes(s, 0.0)
+                    lane[l] = value[i * LANES + l]
+                two_sum(sums, lost, lane)
+            fill_lanes(lane, 0.0)
             for l in range(n % LANES):
-                s[l] = value[n - n % LANES + l]
-            two_sum(sums, lost, s)
+                lane[l] = value[n - n % LANES + l]
+            two_sum(sums, lost, lane)
         if a.value.data != NULL:
             scatter_flat(&a.value, a.columns, start, n, value)
         if a.v.data != NULL:

@@ -76,58 +76,80 @@ cdef void softmax_tile(int op, const Geometry* g, const Array3* xa, const Array3
     cdef real top[LANES]
     cdef real top_x[LANES]
     cdef bint whole = tile.chunks == 1
+    cdef bint shifted
     cdef bint by_top = op == LOG_SOFTMAX or op == LOGSUMEXP or op == ENTROPY
     cdef Py_ssize_t chunk, start, steps, i, l
     cdef real infinity = <real> INFINITY
     cdef real unlift = <real> 1.0 / lift_factor(kind)
     cdef real ratio, y
+    cdef const real* ahead = NULL
+    cdef real* result = NULL
 
     place(xa, g, tile, &xs)
     ys = xs
     if out != NULL:
         place(ya, g, tile, &ys)
-    fill_lanes(m, -infinity)
-    for chunk in range(tile.chunks):
-        start = chunk * CHUNK
-        steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
-        load(x, &xs, tile, start, steps, -infinity, b)
-        max_pass(b, steps, m)
-    if tile.single:
-        same_in_all(m, True)
-    choose_shift(m, centre, n, low, magic)
+    if whole:
+        i = next_row(xa, g, tile)
+        if i >= 0:
+            ahead = x + i
+        if out != NULL and tile.single and ya.k == 1:
+            result = out + ys.lane[0]
+    shifted = True
+    if whole and (op == SOFTMAX or op == LOGSUMEXP or op == LOGSUMEXP_BACKWARD):
+        shifted = not exp_tile(x, &xs, tile, ahead, result, NULL, b, total, lost)
+        if not shifted and op == LOGSUMEXP:
+            settle(total, lost, tile.single)
+            for l in range(tile.rows):
+                factor[l] = log(total[l])
+                # A logarithm that is small needs the other way.
+                shifted = shifted or not (factor[l] > <real> 1.0 or factor[l] < <real> -1.0)
+            if not shifted:
+                for l in range(tile.rows):
+                    row[tile.first + l] = factor[l]
+                return
+    if shifted:
+        fill_lanes(m, -infinity)
+        for chunk in range(tile.chunks):
+            start = chunk * CHUNK
+            steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
+            load_max(x, &xs, tile, start, steps, b, m)
+        if tile.single:
+            max_in_all(m)
+        choose_shift(m, centre, n, low, magic)
 
-    fill_lanes(total, <real> 0.0)
-    fill_lanes(lost, <real> 0.0)
-    fill_lanes(below, <real> 0.0)
-    fill_lanes(below_lost, <real> 0.0)
-    fill_lanes(top_e, <real> 0.0)
-    fill_lanes(top_count, <real> 0.0)
-    fill_lanes(weighted, <real> 0.0)
-    fill_lanes(weighted_lost, <real> 0.0)
-    for chunk in range(tile.chunks):
-        start = chunk * CHUNK
-        steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
-        if not whole:
-            load(x, &xs, tile, start, steps, -infinity, b)
-        if op == ENTROPY:
-            entropy_pass(b, steps, centre, n, low, magic, m, weighted, weighted_lost)
+        fill_lanes(total, <real> 0.0)
+        fill_lanes(lost, <real> 0.0)
         if by_top:
-            exp_pass(b, start, steps, centre, low, magic, False, <real> 0.0,
-                     False, NULL, NULL, NULL, total, lost,
-                     True, m, top_e, top_count, below, below_lost)
-        else:
-            exp_pass(b, start, steps, centre, low, magic, True, <real> 0.0,
-                     False, NULL, NULL, NULL, total, lost,
-                     False, NULL, NULL, NULL, NULL, NULL)
+            fill_lanes(below, <real> 0.0)
+            fill_lanes(below_lost, <real> 0.0)
+            fill_lanes(top_e, <real> 0.0)
+            fill_lanes(top_count, <real> 0.0)
+            fill_lanes(weighted, <real> 0.0)
+            fill_lanes(weighted_lost, <real> 0.0)
+        for chunk in range(tile.chunks):
+            start = chunk * CHUNK
+            steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
             if not whole:
-                store(out, &ys, tile, start, steps, b)
+                load(x, &xs, tile, start, steps, -infinity, b)
+                ahead = x + xs.lane[0] + (start + CHUNK) * LANES if tile.single and xs.unit else NULL
+            if op == ENTROPY:
+                entropy_pass(b, steps, centre, n, low, magic, m, weighted, weighted_lost)
+            if by_top:
+                exp_pass(b, steps, centre, low, magic, ahead, NULL, False, <real> 0.0, total, lost,
+                         True, m, top_e, top_count, below, below_lost)
+            else:
+                exp_pass(b, steps, centre, low, magic, ahead, result, True, <real> 0.0, total, lost,
+                         False, NULL, NULL, NULL, NULL, NULL)
+                if not whole:
+                    store(out, &ys, tile, start, steps, b)
     settle(total, lost, tile.single)
     if by_top:
         settle(below, below_lost, tile.single)
         settle(weighted, weighted_lost, tile.single)
         if tile.single:
-            same_in_all(top_e, True)
-            same_in_all(top_count, False)
+            max_in_all(top_e)
+            sum_in_all(top_count)
 
     if op == SOFTMAX:
         for l in range(LANES):
@@ -175,13 +197,11 @@ cdef void softmax_tile(int op, const Geometry* g, const Array3* xa, const Array3
                     y = b[i * LANES + l]
                     b[i * LANES + l] = top[l] if y == top_x[l] else \
                         (((y - centre[l]) - n[l] * ln2_high(y)) - n[l] * ln2_low(y)) - factor[l]
+            store(out, &ys, tile, start, steps, b)
         else:
             if not whole:
                 load(<const real*> out, &ys, tile, start, steps, <real> 0.0, b)
-            for i in range(steps):
-                for l in range(LANES):
-                    b[i * LANES + l] = b[i * LANES + l] * factor[l]
-        store(out, &ys, tile, start, steps, b)
+            store_scaled(out, &ys, tile, start, steps, b, factor)
 
 
 cdef void backward_tile(bint logarithm, const Geometry* g, const Array3* ga, const Array3* ya,

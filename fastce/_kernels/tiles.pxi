@@ -21,6 +21,20 @@ cdef enum:
     FEW_ROWS = 4                    # so few rows are not worth a tile of many
 
 
+cdef extern from *:
+    """
+    #if defined(__GNUC__)
+    #define FASTCE_PREFETCH(address) __builtin_prefetch(address)
+    #define FASTCE_PREFETCH_WRITE(address) __builtin_prefetch(address, 1)
+    #else
+    #define FASTCE_PREFETCH(address) ((void) (address))
+    #define FASTCE_PREFETCH_WRITE(address) ((void) (address))
+    #endif
+    """
+    void FASTCE_PREFETCH(const void* address) nogil
+    void FASTCE_PREFETCH_WRITE(const void* address) nogil
+
+
 cdef struct Geometry:
     # shape (outer, k, inner), strides in items
     Py_ssize_t outer
@@ -74,10 +88,10 @@ cdef inline void place(const Array3* a, const Geometry* g, const Tile* tile,
     cdef Py_ssize_t i = tile.first - o * g.inner
     if tile.single:
         span.lane[0] = o * a.outer + i * a.inner
-        for l in range(1, LANES):
-            span.lane[l] = span.lane[0] + l * a.k
         span.step = LANES * a.k
         span.unit = a.k == 1
+        for l in range(1, LANES):
+            span.lane[l] = span.lane[0] + l * a.k
         return
     span.unit = tile.rows == LANES
     for l in range(tile.rows):
@@ -117,6 +131,42 @@ cdef inline void load(const real* x, const Span* span, const Tile* tile, Py_ssiz
         for l in range(tile.lanes, LANES):
             for i in range(whole):
                 b[i * LANES + l] = fill
+
+
+cdef inline void load_max(const real* x, const Span* span, const Tile* tile, Py_ssize_t start,
+                          Py_ssize_t steps, real* b, real* m) noexcept nogil:
+    # `load`, filling with -inf, and m = max(m, b) over the steps. NaN is passed over (the sums
+    # carry it).
+    cdef Py_ssize_t i, l
+    cdef real t[LANES]
+    load(x, span, tile, start, steps, -<real> INFINITY, b)
+    memcpy(t, m, LANES * sizeof(real))
+    for i in range(steps):
+        for l in range(LANES):
+            t[l] = b[i * LANES + l] if b[i * LANES + l] > t[l] else t[l]
+    memcpy(m, t, LANES * sizeof(real))
+
+
+cdef inline void store_scaled(real* x, const Span* span, const Tile* tile, Py_ssize_t start,
+                              Py_ssize_t steps, real* b, const real* factor) noexcept nogil:
+    # `store` b times a factor a lane. (+ 0.0: a factor below 0 would make -0.0 of 0.)
+    cdef Py_ssize_t i, l
+    cdef Py_ssize_t whole = 0
+    cdef real* to
+    if span.unit:
+        whole = steps
+        if tile.last < LANES and start + steps == tile.steps:
+            whole -= 1
+    for i in range(whole):
+        to = x + span.lane[0] + (start + i) * span.step
+        for l in range(LANES):
+            to[l] = b[i * LANES + l] * factor[l] + <real> 0.0
+    if whole == steps:
+        return
+    for i in range(whole, steps):
+        for l in range(LANES):
+            b[i * LANES + l] = b[i * LANES + l] * factor[l] + <real> 0.0
+    store(x, span, tile, start + whole, steps - whole, <const real*> b + whole * LANES)
 
 
 cdef inline void store(real* x, const Span* span, const Tile* tile, Py_ssize_t start,
@@ -190,21 +240,23 @@ cdef inline void settle(real* total, real* lost, bint single) noexcept nogil:
             total[l] = total[l] + lost[l]
 
 
-cdef inline void max_pass(const real* b, Py_ssize_t steps, real* m) noexcept nogil:
-    # m = max(m, b) over the steps; NaN is passed over (the sums carry it).
-    cdef Py_ssize_t i, l
-    for i in range(steps):
-        for l in range(LANES):
-            m[l] = b[i * LANES + l] if b[i * LANES + l] > m[l] else m[l]
-
-
-cdef inline void same_in_all(real* a, bint maximum) noexcept nogil:
-    # For one row: the largest lane, or the only one that is not 0, in every lane.
+cdef inline void max_in_all(real* a) noexcept nogil:
+    # For one row: the largest lane in every lane.
     cdef Py_ssize_t l
-    cdef real value = a[0]
-    for l in range(1, LANES):
-        value = (a[l] if a[l] > value else value) if maximum else value + a[l]
+    cdef real value
+    for l in range(16):
+        a[l] = a[l + 16] if a[l + 16] > a[l] else a[l]
+    for l in range(8):
+        a[l] = a[l + 8] if a[l + 8] > a[l] else a[l]
+    value = a[0]
+    for l in range(1, 8):
+        value = a[l] if a[l] > value else value
     fill_lanes(a, value)
+
+
+cdef inline void sum_in_all(real* a) noexcept nogil:
+    # For one row: the sum of the lanes in every lane.
+    fill_lanes(a, tree_sum(a))
 
 
 cdef inline void choose_shift(const real* m, real* centre, real* n, real* low,
@@ -227,46 +279,207 @@ cdef inline void choose_shift(const real* m, real* centre, real* n, real* low,
         magic[l] = magic_of(lift(far) - n[l])
 
 
-cdef inline void exp_pass(real* b, Py_ssize_t first, Py_ssize_t steps, const real* centre,
-                          const real* low, const real* magic, bint keep, real mask_mark,
-                          bint by_target, const real* target, real* target_e, real* target_y,
-                          real* rest, real* rest_lost,
-                          bint by_top, const real* m, real* top_e, real* top_count,
-                          real* below, real* below_lost) noexcept nogil:
-    # e_j of each element, and its sums a lane:
-    #   rest    without the target's element (step target[l]), if by_target; of all otherwise
-    #   below   without those equal to m, if by_top, which are counted
-    # With `keep` the e_j replace the x_j in b (-inf becomes mask_mark, if that is not 0).
+cdef extern from "exp_lanes.h" nogil:
+    bint FASTCE_HAS_EXP_LANES
+    void fastce_exp_lanes_d(const double* y, const double* magic, double* e)
+    void fastce_exp_lanes_f(const float* y, const float* magic, float* e)
+
+
+cdef inline void exp_lanes(const real* y, const real* magic, real* e) noexcept nogil:
+    # e = exp_scaled(y, magic), LANES at a time. No y is far from its shift.
+    cdef Py_ssize_t l
+    if FASTCE_HAS_EXP_LANES:
+        if real is double:
+            fastce_exp_lanes_d(y, magic, e)
+        else:
+            fastce_exp_lanes_f(y, magic, e)
+    else:
+        for l in range(LANES):
+            e[l] = exp_scaled(y[l], magic[l])
+
+
+cdef inline Py_ssize_t next_row(const Array3* a, const Geometry* g,
+                                const Tile* tile) noexcept nogil:
+    # Where the row after a single one starts, or -1 if it is not one run of memory.
+    cdef Py_ssize_t o = (tile.first + 1) // g.inner
+    if not tile.single or a.k != 1 or o >= g.outer:
+        return -1
+    return o * a.outer + (tile.first + 1 - o * g.inner) * a.inner
+
+
+cdef inline void exp_pass(real* b, Py_ssize_t steps, const real* centre, const real* low,
+                          const real* magic, const real* ahead, const real* result, bint keep,
+                          real mask_mark, real* total, real* lost, bint by_top,
+                          const real* m, real* top_e, real* top_count, real* below,
+                          real* below_lost) noexcept nogil:
+    # e_j of each element, and the lanes' sums: total, and with `by_top` also below, the sum
+    # without those equal to m, which are counted. With `keep` the e_j replace the x_j in b (and
+    # mask_mark, if it is not 0, replaces -inf). While this computes, memory is brought near: from
+    # `ahead` on what will be read next, and at `result` what will be written (either may be NULL).
     cdef Py_ssize_t i, j, l, stop
     cdef real s[LANES]
     cdef real r[LANES]
-    cdef real x, y, e, step
-    cdef bint hit
+    cdef real y[LANES]
+    cdef real e[LANES]
+    cdef real x
     i = 0
     while i < steps:
         stop = min(i + FLUSH, steps)
         fill_lanes(s, <real> 0.0)
-        fill_lanes(r, <real> 0.0)
+        if by_top:
+            fill_lanes(r, <real> 0.0)
         for j in range(i, stop):
-            step = <real> (first + j)
+            if ahead != NULL:
+                for l in range(<Py_ssize_t> (LANES * sizeof(real)) // 64):
+                    FASTCE_PREFETCH(<const char*> (ahead + j * LANES) + 64 * l)
+            if result != NULL:
+                for l in range(<Py_ssize_t> (LANES * sizeof(real)) // 64):
+                    FASTCE_PREFETCH_WRITE(<const char*> (result + j * LANES) + 64 * l)
+            for l in range(LANES):
+                x = b[j * LANES + l] - centre[l]
+                y[l] = low[l] if low[l] > x else x
+            exp_lanes(y, magic, e)
             for l in range(LANES):
                 x = b[j * LANES + l]
-                y = x - centre[l]
-                e = exp_scaled(low[l] if low[l] > y else y, magic[l])
-                if by_target:
-                    target_e[l] = e if target[l] == step else target_e[l]
-                    target_y[l] = y if target[l] == step else target_y[l]
-                    s[l] = s[l] + (<real> 0.0 if target[l] == step else e)
-                else:
-                    s[l] = s[l] + e
+                s[l] = s[l] + e[l]
                 if by_top:
-                    top_e[l] = e if x == m[l] else top_e[l]
+                    top_e[l] = e[l] if x == m[l] else top_e[l]
                     top_count[l] = top_count[l] + (<real> 1.0 if x == m[l] else <real> 0.0)
-                    r[l] = r[l] + (<real> 0.0 if x == m[l] else e)
+                    r[l] = r[l] + (<real> 0.0 if x == m[l] else e[l])
                 if keep:
                     b[j * LANES + l] = mask_mark if (mask_mark != 0 and x == -<real> INFINITY) \
-                        else e
-        two_sum(rest, rest_lost, s)
+                        else e[l]
+        two_sum(total, lost, s)
         if by_top:
             two_sum(below, below_lost, r)
         i = stop
+
+
+# The short way for rows whose logits are all moderate: e_j = e**x_j, without a shift, so without
+# looking for the largest first. Whether they were moderate is known only afterwards.
+
+cdef inline real moderate(real x) noexcept nogil:
+    # e**x and ratios of two of them, and of sums of them, stay well within the range.
+    if real is double:
+        return 250.0
+    else:
+        return <float> 35.0
+
+
+cdef inline void exp_plain(const real* x, Py_ssize_t stride, Py_ssize_t first, Py_ssize_t steps,
+                           const real* ahead, const real* result, bint by_target,
+                           const real* target, real* b, real* total, real* lost,
+                           real* extreme) noexcept nogil:
+    # b = e**x for steps at x, x + stride, ...; total + lost += their sums (with `by_target` without
+    # lane l of step target[l], counted from -first); extreme = max(extreme, |x|).
+    cdef Py_ssize_t i, j, l, stop
+    cdef real s[LANES]
+    cdef real widest[LANES]
+    cdef real magic[LANES]
+    cdef real e[LANES]
+    cdef real v, step
+    fill_lanes(magic, magic_of(<real> 0.0))
+    memcpy(widest, extreme, LANES * sizeof(real))
+    i = 0
+    while i < steps:
+        stop = min(i + FLUSH, steps)
+        fill_lanes(s, <real> 0.0)
+        for j in range(i, stop):
+            if ahead != NULL:
+                for l in range(<Py_ssize_t> (LANES * sizeof(real)) // 64):
+                    FASTCE_PREFETCH(<const char*> (ahead + j * LANES) + 64 * l)
+            if result != NULL:
+                for l in range(<Py_ssize_t> (LANES * sizeof(real)) // 64):
+                    FASTCE_PREFETCH_WRITE(<const char*> (result + j * LANES) + 64 * l)
+            step = <real> (first + j)
+            exp_lanes(x + j * stride, magic, e)
+            for l in range(LANES):
+                v = x[j * stride + l]
+                v = -v if v < 0 else v
+                widest[l] = v if v > widest[l] else widest[l]
+            for l in range(LANES):
+                if by_target:
+                    s[l] = s[l] + (<real> 0.0 if target[l] == step else e[l])
+                else:
+                    s[l] = s[l] + e[l]
+            memcpy(b + j * LANES, e, LANES * sizeof(real))
+        two_sum(total, lost, s)
+        i = stop
+    memcpy(extreme, widest, LANES * sizeof(real))
+
+
+cdef inline void exp_plain_step(const real* x, const Span* span, const Tile* tile, Py_ssize_t step,
+                                Py_ssize_t left_out, real* b, real* total, real* lost,
+                                real* extreme) noexcept nogil:
+    # The same for one step of a single row, whose lane `left_out` (or -1), and lanes not in use,
+    # count 0 in the sum and become 0.
+    cdef Py_ssize_t l
+    cdef real sums[LANES]
+    cdef real none[LANES]
+    load(x, span, tile, step, <Py_ssize_t> 1, <real> 0.0, b)
+    fill_lanes(sums, <real> 0.0)
+    fill_lanes(none, <real> 0.0)
+    exp_plain(<const real*> b, <Py_ssize_t> LANES, <Py_ssize_t> 0, <Py_ssize_t> 1,
+              <const real*> NULL, <const real*> NULL, False, <const real*> NULL, b, sums, none,
+              extreme)
+    if left_out >= 0:
+        b[left_out] = 0
+    if step == tile.steps - 1:
+        for l in range(tile.last, LANES):
+            b[l] = 0
+    two_sum(total, lost, b)
+
+
+cdef inline bint exp_tile(const real* x, const Span* span, const Tile* tile, const real* ahead,
+                          const real* result, const Py_ssize_t* target, real* b, real* total,
+                          real* lost) noexcept nogil:
+    # e**x of a tile of one chunk into b, and the lanes' sums, without the rows' targets (if
+    # target is not NULL). False if some logit is not moderate: then b and the sums are void.
+    cdef Py_ssize_t i, l
+    cdef Py_ssize_t done = 0
+    cdef Py_ssize_t special = -1
+    cdef real extreme[LANES]
+    cdef real step[LANES]
+    cdef real widest = 0
+    cdef const real* source = x + span.lane[0]
+    fill_lanes(extreme, <real> 0.0)
+    fill_lanes(total, <real> 0.0)
+    fill_lanes(lost, <real> 0.0)
+    if not tile.single:
+        load(x, span, tile, <Py_ssize_t> 0, tile.steps, <real> 0.0, b)
+        if target != NULL:
+            for l in range(LANES):
+                step[l] = <real> target[l]
+            exp_plain(<const real*> b, <Py_ssize_t> LANES, <Py_ssize_t> 0, tile.steps, ahead,
+                      result, True, <const real*> step, b, total, lost, extreme)
+        else:
+            exp_plain(<const real*> b, <Py_ssize_t> LANES, <Py_ssize_t> 0, tile.steps, ahead,
+                      result, False, <const real*> NULL, b, total, lost, extreme)
+    else:
+        if target != NULL:
+            special = target[0] // LANES
+        while done < tile.steps:
+            # As many steps as need no attention, then one that does.
+            i = tile.steps if tile.last == LANES else tile.steps - 1
+            if done <= special < i:
+                i = special
+            if i > done and span.unit:
+                exp_plain(source + done * LANES, <Py_ssize_t> LANES, done, i - done,
+                          ahead + done * LANES if ahead != NULL else ahead,
+                          result + done * LANES if result != NULL else result, False,
+                          <const real*> NULL, b + done * LANES, total, lost, extreme)
+                done = i
+            elif i > done:
+                load(x, span, tile, done, i - done, <real> 0.0, b + done * LANES)
+                exp_plain(<const real*> b + done * LANES, <Py_ssize_t> LANES, done, i - done,
+                          <const real*> NULL, <const real*> NULL, False, <const real*> NULL,
+                          b + done * LANES, total, lost, extreme)
+                done = i
+            if done < tile.steps:
+                exp_plain_step(x, span, tile, done,
+                               target[0] % LANES if done == special else <Py_ssize_t> -1,
+                               b + done * LANES, total, lost, extreme)
+                done += 1
+    for l in range(LANES):
+        widest = extreme[l] if extreme[l] > widest else widest
+    return widest <= moderate(widest)

@@ -184,24 +184,25 @@ cdef inline real log(real x) noexcept nogil:
 
 
 cdef inline real logit(real p) noexcept nogil:
-    # log(p/(1 - p)); in the middle log1p((2p - 1)/(1 - p)), where 2p - 1 is exact.
+    # log(p/(1 - p)) = ±log1p(|1 - 2p|/q), q the smaller of p and 1 - p: above a quarter 1 - 2p and
+    # q are exact, and below it 1 - 2p has little weight. A very small p is multiplied by 2**100
+    # (2**60) first.
     cdef real one = <real> 1.0
     cdef real infinity = <real> INFINITY
-    cdef real odds = p / (one - p)
-    cdef bint middle = p > <real> 0.25 and p < <real> 0.75
-    cdef real y = ((p - <real> 0.5) * <real> 2.0) / (one - p)
-    cdef real u = one + y
-    cdef real c = y - (u - one) if y < one else one - (u - y)
     cdef real least, up, shift
     if real is double:
-        least, up, shift = 2.2250738585072014e-308, 18014398509481984.0, -54.0
+        least, up, shift = 1e-200, 1267650600228229401496703205376.0, 100.0
     else:
-        least, up, shift = <float> 1.1754944e-38, <float> 1073741824.0, <float> -30.0
-    cdef bint tiny = p < least
-    cdef real result
-    odds = odds * up if tiny else odds
-    result = log_parts(u if middle else odds, c if middle else <real> 0.0,
-                       shift if tiny else <real> 0.0)
-    result = -infinity if p == 0 else result
-    result = infinity if p == one else result
-    return result if p >= 0 and p <= one else infinity - infinity
+        least, up, shift = <float> 1e-30, <float> 1152921504606846976.0, <float> 60.0
+    cdef real d = one - <real> 2.0 * p
+    cdef real q = p if d > 0 else one - p
+    cdef real y = (d if d > 0 else -d) / (q * up if q < least else q)
+    cdef real u = y if q < least else one + y
+    cdef real c = y - (u - one) if y < one else one - (u - y)
+    cdef real result = log_parts(u, <real> 0.0 if q < least else c,
+                                 shift if q < least else <real> 0.0)
+    result = infinity if q == 0 else result
+    result = -result if d > 0 else result
+    result = result if q >= 0 else infinity - infinity
+    # (for ±inf, q is -inf or d not a number)
+    return result if d == d else infinity - infinity
