@@ -11,6 +11,8 @@ Running         set_num_threads, get_num_threads, show_config
 ``fastce.reference`` has the same functions in plain NumPy.
 """
 
+from typing import TYPE_CHECKING
+
 from fastce._config import __version__, show_config
 from fastce._threads import get_num_threads, set_num_threads
 from fastce.activations import (
@@ -72,10 +74,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
-    """Import `fastce.reference` when it is first asked for."""
-    if name == "reference":
-        import importlib
+if TYPE_CHECKING:
+    from fastce import reference as reference
+else:
 
-        return importlib.import_module("fastce.reference")
-    raise AttributeError(f"module 'fastce' has no attribute {name!r}")
+    def __getattr__(name):
+        """Import `fastce.reference` when it is first asked for."""
+        if name == "reference":
+            import importlib
+
+            return importlib.import_module("fastce.reference")
+        raise AttributeError(f"module 'fastce' has no attribute {name!r}")

@@ -5,6 +5,8 @@ Kernels trust what they are given: native, aligned arrays of one floating type, 
 
 import math
 import operator
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.exceptions import AxisError
@@ -14,11 +16,14 @@ FLOAT64 = np.dtype(np.float64)
 INT64 = np.dtype(np.int64)
 INT64_MAX = np.iinfo(np.int64).max
 
+Array: TypeAlias = np.ndarray
+Shape: TypeAlias = tuple[int, ...]
+
 
 # Coercion
 
 
-def asarray(name, value):
+def asarray(name: str, value: Any) -> Array:
     """Return `value` as a base-class array; no copy is made where none is needed."""
     if type(value) is np.ndarray:
         return value
@@ -32,7 +37,7 @@ def asarray(name, value):
         raise ValueError(f"`{name}` must be convertible to an array: {error}") from None
 
 
-def real(name, value, dtype=None):
+def real(name: str, value: Any, dtype: np.dtype | None = None) -> Array:
     """Return `value` as a native, aligned array of `dtype`, or of the type that its own leads to.
 
     float32 and float64 stay, float16 becomes float32, integers and bools float64.
@@ -48,19 +53,19 @@ def real(name, value, dtype=None):
     return simple(array.astype(dtype, copy=False))
 
 
-def simple(array):
+def simple(array: Array) -> Array:
     """Return an array whose elements lie where C expects them: itself if they do."""
     if array.flags.aligned and not any(stride % array.itemsize for stride in array.strides):
         return array
     return array.copy()
 
 
-def number(name, value, need, holds):
+def number(name: str, value: Any, need: str, holds: Callable[[float], bool]) -> float:
     """Return the option `value` as a float for which `holds`, which `need` says in words."""
     array = real(name, value, FLOAT64)
     if array.ndim:
         raise ValueError(f"`{name}` must be a number, got an array of shape {array.shape}")
-    result = array.item()
+    result = float(array)
     if not holds(result):
         raise ValueError(f"`{name}` must be {need}, got {result}")
     return result
@@ -69,7 +74,7 @@ def number(name, value, need, holds):
 # Checks
 
 
-def same_shape(name, array, need, other, other_shape):
+def same_shape(name: str, array: Array, need: Shape, other: str, other_shape: Shape) -> None:
     """Refuse an array that has not the shape needed to match another argument."""
     if array.shape != tuple(need):
         raise ValueError(
@@ -78,7 +83,7 @@ def same_shape(name, array, need, other, other_shape):
         )
 
 
-def refuse(name, array, bad, need):
+def refuse(name: str, array: Array, bad: Array, need: str) -> None:
     """Raise ValueError naming the first element of `array` that is `bad`, if there is one."""
     if not np.any(bad):
         return
@@ -87,31 +92,31 @@ def refuse(name, array, bad, need):
     raise ValueError(f"`{name}` must {need}, got {array[index].item()}{place}")
 
 
-def check_range(name, array, least, most, need):
+def check_range(name: str, array: Array, least: float, most: float, need: str) -> None:
     """Refuse elements outside [least, most], NaN too."""
     if array.size and not (array.min() >= least and array.max() <= most):
         refuse(name, array, ~((array >= least) & (array <= most)), need)
 
 
-def weights(name, value, dtype):
+def weights(name: str, value: Any, dtype: np.dtype) -> Array:
     """Return weights of any kind as an array: none negative, none NaN."""
     array = real(name, value, dtype)
     check_range(name, array, 0, math.inf, "not be negative or NaN")
     return array
 
 
-def probabilities(name, array):
+def probabilities(name: str, array: Array) -> None:
     """Refuse probabilities that are negative or NaN."""
     check_range(name, array, 0, math.inf, "hold probabilities, none negative or NaN")
 
 
-def check_reduction(reduction):
+def check_reduction(reduction: object) -> None:
     """Refuse what is not the name of a reduction."""
     if not isinstance(reduction, str) or reduction not in ("mean", "sum", "none"):
         raise ValueError(f"`reduction` must be 'mean', 'sum' or 'none', got {reduction!r}")
 
 
-def axis_index(axis, ndim):
+def axis_index(axis: Any, ndim: int) -> int:
     """Return `axis` counted from 0."""
     axis = operator.index(axis)
     if not -ndim <= axis < ndim:
@@ -119,7 +124,7 @@ def axis_index(axis, ndim):
     return axis % ndim
 
 
-def axis_tuple(axis, ndim):
+def axis_tuple(axis: Any, ndim: int) -> Shape:
     """Return `axis` (an int, a tuple, or None for all) as a tuple of distinct ints from 0 on."""
     if axis is None:
         return tuple(range(ndim))
@@ -129,13 +134,13 @@ def axis_tuple(axis, ndim):
     return axes
 
 
-def at_least_one_class(name, array, k):
+def at_least_one_class(name: str, array: Array, k: int) -> None:
     """Refuse an array without classes."""
     if k == 0:
         raise ValueError(f"`{name}` must have at least one class, got shape {array.shape}")
 
 
-def check_out(out, shape, dtype, name="out"):
+def check_out(out: Any, shape: Shape, dtype: np.dtype, name: str = "out") -> None:
     """Refuse an `out` that the result does not fit, before anything is written."""
     if out is None:
         return
@@ -149,7 +154,7 @@ def check_out(out, shape, dtype, name="out"):
         raise ValueError(f"`{name}` must be writeable, got a read-only array")
 
 
-def check_out_pair(out, shape, dtype):
+def check_out_pair(out: Any, shape: Shape, dtype: np.dtype) -> tuple[Any, Any]:
     """Return `out` as a pair of arrays (or None), each checked, that share no memory."""
     if out is None:
         return None, None
@@ -165,7 +170,16 @@ def check_out_pair(out, shape, dtype):
 # Labels
 
 
-def labels(name, value, array, k, ignore_index, need_shape, other, other_shape):
+def labels(
+    name: str,
+    value: Any,
+    array: Array,
+    k: int,
+    ignore_index: int,
+    need_shape: Shape,
+    other: str,
+    other_shape: Shape,
+) -> tuple[Array, int]:
     """Return class indices as contiguous int64, with those to be ignored as -1, and their count.
 
     `array` is what asarray() made of `value`. No label is converted before it is known to fit.
@@ -186,7 +200,7 @@ def labels(name, value, array, k, ignore_index, need_shape, other, other_shape):
     return array, count
 
 
-def integer(name, value):
+def integer(name: str, value: Any) -> int:
     """Return an option that must be an integer."""
     if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
         raise TypeError(f"`{name}` must be an integer, got {value!r}")
@@ -196,13 +210,13 @@ def integer(name, value):
 # Layout
 
 
-def as_three(array, axis):
+def as_three(array: Array, axis: int) -> Array:
     """Return an array as (outer, k, inner), `axis` being k: a view if there is one."""
     shape = array.shape
     return array.reshape(math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))
 
 
-def in_place(out, array):
+def in_place(out: Array, array: Array) -> bool:
     """Tell whether `out` is `array` itself, element for element."""
     return (
         out.ctypes.data == array.ctypes.data
@@ -218,7 +232,7 @@ class Output:
     `array` is native and aligned, of the input's shape; it is `out` itself if that will do.
     """
 
-    def __init__(self, out, like):
+    def __init__(self, out: Array | None, like: Array) -> None:
         self.out = out
         self.array = out
         if out is None:
@@ -230,7 +244,7 @@ class Output:
         ):
             self.array = np.empty_like(like, order="K")
 
-    def apart_from(self, array, same_is_fine=False):
+    def apart_from(self, array: Array | None, same_is_fine: bool = False) -> Any:
         """Return `array`, or a copy if writing here would change it while it is still needed."""
         if array is None or not np.may_share_memory(self.array, array):
             return array
@@ -238,7 +252,7 @@ class Output:
             return array
         return array.copy()
 
-    def finish(self):
+    def finish(self) -> Array:
         """Return the result: `out`, or the new array."""
         if self.out is None:
             return self.array[()]
@@ -247,7 +261,7 @@ class Output:
         return self.out
 
 
-def overlaps_itself(array):
+def overlaps_itself(array: Array) -> bool:
     """Tell whether two elements may share memory (as in a broadcast array)."""
     reach = 0
     for stride, size in sorted(
@@ -269,7 +283,7 @@ class Rows:
     first, so that as few arrays as possible need to be copied.
     """
 
-    def __init__(self, name, array, axes):
+    def __init__(self, name: str, array: Array, axes: Shape) -> None:
         self.shape = array.shape
         self.k = math.prod(array.shape[a] for a in axes)
         self.batch = tuple(s for a, s in enumerate(array.shape) if a not in axes)
@@ -288,7 +302,7 @@ class Rows:
         else:
             self.axis = array.ndim - 1 - axes[0]
 
-    def view(self, array):
+    def view(self, array: Array) -> Array:
         """Return an array of the full shape as (outer, k, inner)."""
         if self.order is not None:
             array = array.transpose(self.order)
@@ -296,19 +310,19 @@ class Rows:
             return array.reshape(self.n, self.k, 1)
         return as_three(array, self.axis)
 
-    def samples(self, array):
+    def samples(self, array: Array) -> Array:
         """Return an array of the batch's shape in the order of the rows, contiguous."""
         if self.order is not None and not self.merged:
             array = array.transpose()
         return np.ascontiguousarray(array).reshape(-1)
 
-    def unsamples(self, values):
+    def unsamples(self, values: Array) -> Array:
         """Return one value a row in the batch's shape: the inverse of `samples`."""
         if self.order is not None and not self.merged:
             return values.reshape(self.batch[::-1]).transpose()
         return values.reshape(self.batch)
 
-    def write(self, outputs, kernel):
+    def write(self, outputs: Sequence[Output | None], kernel: Callable[..., object]) -> None:
         """Call `kernel` with (outer, k, inner) views of the outputs, and copy back if need be."""
         views = [None if o is None else self.view(o.array) for o in outputs]
         kernel(*views)
@@ -321,7 +335,9 @@ class Rows:
                 array[...] = view.reshape(array.shape)
 
 
-def write_flat(inputs, outputs, kernel):
+def write_flat(
+    inputs: Sequence[Array | None], outputs: Sequence[Output | None], kernel: Callable[..., Any]
+) -> Any:
     """Call `kernel` with inputs and outputs as (rows, columns), and return what it returns.
 
     The inputs are arrays of one shape, the outputs Outputs; either may be None. `kernel` gets
@@ -347,7 +363,7 @@ def write_flat(inputs, outputs, kernel):
     return result
 
 
-def common_run(arrays):
+def common_run(arrays: Sequence[Array]) -> int:
     """Return how many elements, counted over the last axes, lie evenly in all arrays."""
     shape = arrays[0].shape
     axis = len(shape) - 1
@@ -360,7 +376,7 @@ def common_run(arrays):
     return max(run, 1)
 
 
-def not_negative(name, array, rows_used=None):
+def not_negative(name: str, array: Array, rows_used: Array | None = None) -> None:
     """Refuse negative elements, but for those in rows that are not looked at; NaN may pass."""
     if array.size and array.min() >= 0:
         return

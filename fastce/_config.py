@@ -1,5 +1,7 @@
 """What is running: the version, and show_config()."""
 
+from typing import Any, Literal, overload
+
 import numpy as np
 
 from fastce import _dispatch
@@ -8,7 +10,11 @@ from fastce._kernels import _cpu
 __version__ = "0.1.0"
 
 
-def show_config(mode="stdout"):
+@overload
+def show_config(mode: Literal["stdout"] = "stdout") -> None: ...
+@overload
+def show_config(mode: Literal["dict"]) -> dict[str, Any]: ...
+def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     """Show the version, compiler, instruction sets, threading and NumPy version.
 
     Parameters

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+from typing import Any
 
 from fastce._kernels import _cpu
 
@@ -9,19 +10,19 @@ from fastce._kernels import _cpu
 TARGETS = ("baseline", "v3", "v4")
 
 
-def built_targets():
+def built_targets() -> tuple[str, ...]:
     """Return the names of the instruction sets that this copy was built for."""
     directory = os.path.dirname(_cpu.__file__)
     modules = {name.split(".")[0] for name in os.listdir(directory)}
     return tuple(target for target in TARGETS if f"_{target}" in modules)
 
 
-def available_targets():
+def available_targets() -> tuple[str, ...]:
     """Return those that the machine can run as well."""
     return tuple(t for t in built_targets() if TARGETS.index(t) <= _cpu.level())
 
 
-def choose():
+def choose() -> str:
     """Return the name of the instruction set to use."""
     wanted = os.environ.get("FASTCE_TARGET", "")
     if not wanted:
@@ -39,4 +40,4 @@ def choose():
 
 
 TARGET = choose()
-kernels = importlib.import_module(f"fastce._kernels._{TARGET}")
+kernels: Any = importlib.import_module(f"fastce._kernels._{TARGET}")

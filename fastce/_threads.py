@@ -1,13 +1,14 @@
 """How many threads calls may use, and what they respect."""
 
 import os
+from typing import SupportsIndex
 
 from fastce._dispatch import kernels
 
 
-def container_quota():
+def container_quota() -> int | None:
     """Return the CPUs that the container's quota allows (cgroup v2 or v1), or None."""
-    quotas = []
+    quotas: list[int] = []
     try:
         with open("/proc/self/cgroup") as file:
             path = next((line.split(":", 2)[2].strip() for line in file if line[0] == "0"), "/")
@@ -25,10 +26,10 @@ def container_quota():
     return min(quotas, default=None)
 
 
-def read_quota(*names):
+def read_quota(*names: str) -> list[int]:
     """Return [quota / period, rounded up] from one or two files, or [] if they set none."""
     try:
-        words = []
+        words: list[str] = []
         for name in names:
             with open(name) as file:
                 words += file.read().split()
@@ -38,7 +39,7 @@ def read_quota(*names):
         return []
 
 
-def set_num_threads(n):
+def set_num_threads(n: SupportsIndex) -> None:
     """Set how many threads large calls may use.
 
     Parameters
@@ -73,7 +74,7 @@ def set_num_threads(n):
     kernels.set_threads(n)
 
 
-def get_num_threads():
+def get_num_threads() -> int:
     """Return how many threads large calls may use now.
 
     Returns
@@ -86,7 +87,7 @@ def get_num_threads():
     >>> fastce.get_num_threads() >= 1
     True
     """
-    return kernels.get_threads()
+    return int(kernels.get_threads())
 
 
 if "OMP_NUM_THREADS" not in os.environ:

@@ -256,7 +256,11 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
 
     # 1. The rows: where they are, their targets and weights.
     place(&a.x, &a.g, tile, &xs)
-    gs = hs = ps = vs = ws = xs
+    nowhere(&gs)
+    nowhere(&hs)
+    nowhere(&ps)
+    nowhere(&vs)
+    nowhere(&ws)
     if keep:
         place(&a.grad, &a.g, tile, &gs)
     if hess != NULL:
@@ -269,7 +273,7 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
         weights.outer = weights.inner = 0
         weights.k = 1
         place(&weights, &a.g, tile, &ws)
-    for l in range(LANES):
+    for l in range(1 if tile.single else LANES):
         ignored[l] = False
         target[l] = -1
         target_w[l] = target_x[l] = 0
@@ -297,8 +301,10 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
     if row_weight != NULL:
         for l in range(rows):
             omega[l] = row_weight[tile.first + l]
-    for l in range(LANES):
-        slope[l] = (<real> a.scale * omega[0 if tile.single else l]) * per_logit
+    for l in range(1 if tile.single else LANES):
+        slope[l] = (<real> a.scale * omega[l]) * per_logit
+    if tile.single and by_top:
+        fill_lanes(slope, slope[0])
 
     if whole:
         i = next_row(&a.x, &a.g, tile)
@@ -311,7 +317,7 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
             and not any_ignored):
         shifted = not exp_tile(x, &xs, tile, ahead, result, target, b, rest, lost1)
         if not shifted:
-            for l in range(LANES):
+            for l in range(rows):
                 centre[l] = n[l] = 0
                 low[l] = -infinity
                 magic[l] = magic_of(<real> 0.0)

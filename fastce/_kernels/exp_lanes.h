@@ -49,81 +49,98 @@ static const float fastce_rest32[32] = {
     5.14060921e-9f, -8.69726657e-9f,
 };
 
-/* e[l] = exp(y[l]) 2**s, with magic[l] = magic_of(s) of vecmath.pxd. */
-static inline void fastce_exp_lanes_d(const double *y, const double *magic, double *e)
+static inline __m512d fastce_exp8(__m512d x, __m512d base)
 {
-    const __m512d per_step = _mm512_set1_pd(23.083120654223414);      /* 16 / ln 2 */
-    const __m512d high = _mm512_set1_pd(0.04332169878499658);
-    const __m512d low = _mm512_set1_pd(1.4494042586539372e-18);
-    const __m512d round = _mm512_set1_pd(6755399441055744.0);
     const __m512i low_bits = _mm512_set1_epi64(15);
-    const __m512i t0 = _mm512_loadu_si512(fastce_table16);
-    const __m512i t1 = _mm512_loadu_si512(fastce_table16 + 8);
-    const __m512d d0 = _mm512_loadu_pd(fastce_rest16);
-    const __m512d d1 = _mm512_loadu_pd(fastce_rest16 + 8);
+    __m512d t = _mm512_fmadd_pd(x, _mm512_set1_pd(23.083120654223414), base); /* 16 / ln 2 */
+    __m512d n = _mm512_sub_pd(t, base);
+    __m512d r = _mm512_fnmadd_pd(n, _mm512_set1_pd(0.04332169878499658), x);
+    __m512i bits = _mm512_castpd_si512(t);
+    __m512i j = _mm512_and_si512(bits, low_bits);
+    __m512i power = _mm512_slli_epi64(_mm512_andnot_si512(low_bits, bits), 48);
+    __m512d scale = _mm512_castsi512_pd(_mm512_add_epi64(
+        _mm512_permutex2var_epi64(_mm512_loadu_si512(fastce_table16), j,
+                                  _mm512_loadu_si512(fastce_table16 + 8)), power));
+    __m512d d = _mm512_permutex2var_pd(_mm512_loadu_pd(fastce_rest16), j,
+                                       _mm512_loadu_pd(fastce_rest16 + 8));
+    __m512d r2, q;
+    r = _mm512_fnmadd_pd(n, _mm512_set1_pd(1.4494042586539372e-18), r);
+    r2 = _mm512_mul_pd(r, r);
+    q = _mm512_fmadd_pd(r2, _mm512_set1_pd(0.0013888594017933339),
+        _mm512_fmadd_pd(r, _mm512_set1_pd(0.008333471948496143),
+                        _mm512_set1_pd(0.04166666669325933)));
+    q = _mm512_fmadd_pd(r2, q,
+        _mm512_fmadd_pd(r, _mm512_set1_pd(0.16666666664417071),
+                        _mm512_set1_pd(0.49999999999999606)));
+    q = _mm512_fmadd_pd(r2, q, _mm512_add_pd(r, d));
+    return _mm512_fmadd_pd(scale, q, scale);
+}
+
+static inline __m512 fastce_exp16(__m512 x, __m512 base)
+{
+    const __m512i low_bits = _mm512_set1_epi32(31);
+    __m512 t = _mm512_fmadd_ps(x, _mm512_set1_ps(46.166241f), base);   /* 32 / ln 2 */
+    __m512 n = _mm512_sub_ps(t, base);
+    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.02166085f), x);
+    __m512i bits = _mm512_castps_si512(t);
+    __m512i j = _mm512_and_si512(bits, low_bits);
+    __m512i power = _mm512_slli_epi32(_mm512_andnot_si512(low_bits, bits), 18);
+    __m512 scale = _mm512_castsi512_ps(_mm512_add_epi32(
+        _mm512_permutex2var_epi32(_mm512_loadu_si512(fastce_table32), j,
+                                  _mm512_loadu_si512(fastce_table32 + 16)), power));
+    __m512 d = _mm512_permutex2var_ps(_mm512_loadu_ps(fastce_rest32), j,
+                                      _mm512_loadu_ps(fastce_rest32 + 16));
+    __m512 r2, q;
+    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-5.9520444e-11f), r);
+    r2 = _mm512_mul_ps(r, r);
+    q = _mm512_fmadd_ps(r, _mm512_set1_ps(0.166666806f), _mm512_set1_ps(0.500004053f));
+    q = _mm512_fmadd_ps(r2, q, _mm512_add_ps(r, d));
+    return _mm512_fmadd_ps(scale, q, scale);
+}
+
+/* e[l] = exp(y[l]) 2**s for 32 lanes, with magic = magic_of(s) of vecmath.pxd: one number for all
+ * of them, or one for each. There it counts in units of 1, here in 16ths (32nds). */
+static inline void fastce_exp_same_d(const double *y, double magic, double *e)
+{
+    const __m512d base = _mm512_set1_pd((magic - 6755399441055744.0) * 16.0 + 6755399441055744.0);
+    for (int l = 0; l < 32; l += 8)
+        _mm512_storeu_pd(e + l, fastce_exp8(_mm512_loadu_pd(y + l), base));
+}
+
+static inline void fastce_exp_each_d(const double *y, const double *magic, double *e)
+{
+    const __m512d round = _mm512_set1_pd(6755399441055744.0);
     for (int l = 0; l < 32; l += 8) {
-        __m512d x = _mm512_loadu_pd(y + l);
-        /* magic counts in units of 1; here they are 16ths. */
-        __m512d shift = _mm512_sub_pd(_mm512_loadu_pd(magic + l), round);
-        __m512d base = _mm512_fmadd_pd(shift, _mm512_set1_pd(16.0), round);
-        __m512d t = _mm512_fmadd_pd(x, per_step, base);
-        __m512d n = _mm512_sub_pd(t, base);
-        __m512d r = _mm512_fnmadd_pd(n, low, _mm512_fnmadd_pd(n, high, x));
-        __m512i bits = _mm512_castpd_si512(t);
-        __m512i j = _mm512_and_si512(bits, low_bits);
-        __m512i power = _mm512_slli_epi64(_mm512_andnot_si512(low_bits, bits), 48);
-        __m512d scale = _mm512_castsi512_pd(
-            _mm512_add_epi64(_mm512_permutex2var_epi64(t0, j, t1), power));
-        __m512d d = _mm512_permutex2var_pd(d0, j, d1);
-        __m512d r2 = _mm512_mul_pd(r, r);
-        __m512d q = _mm512_fmadd_pd(r2, _mm512_set1_pd(0.0013888594017933339),
-            _mm512_fmadd_pd(r, _mm512_set1_pd(0.008333471948496143),
-                            _mm512_set1_pd(0.04166666669325933)));
-        q = _mm512_fmadd_pd(r2, q,
-            _mm512_fmadd_pd(r, _mm512_set1_pd(0.16666666664417071),
-                            _mm512_set1_pd(0.49999999999999606)));
-        q = _mm512_fmadd_pd(r2, q, _mm512_add_pd(r, d));
-        _mm512_storeu_pd(e + l, _mm512_fmadd_pd(scale, q, scale));
+        __m512d s = _mm512_sub_pd(_mm512_loadu_pd(magic + l), round);
+        __m512d base = _mm512_fmadd_pd(s, _mm512_set1_pd(16.0), round);
+        _mm512_storeu_pd(e + l, fastce_exp8(_mm512_loadu_pd(y + l), base));
     }
 }
 
-static inline void fastce_exp_lanes_f(const float *y, const float *magic, float *e)
+static inline void fastce_exp_same_f(const float *y, float magic, float *e)
 {
-    const __m512 per_step = _mm512_set1_ps(46.166241f);                /* 32 / ln 2 */
-    const __m512 high = _mm512_set1_ps(0.02166085f);
-    const __m512 low = _mm512_set1_ps(-5.9520444e-11f);
+    const __m512 base = _mm512_set1_ps((magic - 12582912.0f) * 32.0f + 12582912.0f);
+    for (int l = 0; l < 32; l += 16)
+        _mm512_storeu_ps(e + l, fastce_exp16(_mm512_loadu_ps(y + l), base));
+}
+
+static inline void fastce_exp_each_f(const float *y, const float *magic, float *e)
+{
     const __m512 round = _mm512_set1_ps(12582912.0f);
-    const __m512i low_bits = _mm512_set1_epi32(31);
-    const __m512i t0 = _mm512_loadu_si512(fastce_table32);
-    const __m512i t1 = _mm512_loadu_si512(fastce_table32 + 16);
-    const __m512 d0 = _mm512_loadu_ps(fastce_rest32);
-    const __m512 d1 = _mm512_loadu_ps(fastce_rest32 + 16);
     for (int l = 0; l < 32; l += 16) {
-        __m512 x = _mm512_loadu_ps(y + l);
-        __m512 shift = _mm512_sub_ps(_mm512_loadu_ps(magic + l), round);
-        __m512 base = _mm512_fmadd_ps(shift, _mm512_set1_ps(32.0f), round);
-        __m512 t = _mm512_fmadd_ps(x, per_step, base);
-        __m512 n = _mm512_sub_ps(t, base);
-        __m512 r = _mm512_fnmadd_ps(n, low, _mm512_fnmadd_ps(n, high, x));
-        __m512i bits = _mm512_castps_si512(t);
-        __m512i j = _mm512_and_si512(bits, low_bits);
-        __m512i power = _mm512_slli_epi32(_mm512_andnot_si512(low_bits, bits), 18);
-        __m512 scale = _mm512_castsi512_ps(
-            _mm512_add_epi32(_mm512_permutex2var_epi32(t0, j, t1), power));
-        __m512 d = _mm512_permutex2var_ps(d0, j, d1);
-        __m512 r2 = _mm512_mul_ps(r, r);
-        __m512 q = _mm512_fmadd_ps(r, _mm512_set1_ps(0.166666806f),
-                                   _mm512_set1_ps(0.500004053f));
-        q = _mm512_fmadd_ps(r2, q, _mm512_add_ps(r, d));
-        _mm512_storeu_ps(e + l, _mm512_fmadd_ps(scale, q, scale));
+        __m512 s = _mm512_sub_ps(_mm512_loadu_ps(magic + l), round);
+        __m512 base = _mm512_fmadd_ps(s, _mm512_set1_ps(32.0f), round);
+        _mm512_storeu_ps(e + l, fastce_exp16(_mm512_loadu_ps(y + l), base));
     }
 }
 
 #else
 
 #define FASTCE_HAS_EXP_LANES 0
-#define fastce_exp_lanes_d(y, magic, e) ((void) 0)
-#define fastce_exp_lanes_f(y, magic, e) ((void) 0)
+#define fastce_exp_same_d(y, magic, e) ((void) 0)
+#define fastce_exp_each_d(y, magic, e) ((void) 0)
+#define fastce_exp_same_f(y, magic, e) ((void) 0)
+#define fastce_exp_each_f(y, magic, e) ((void) 0)
 
 #endif
 #endif

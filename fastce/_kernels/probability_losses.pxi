@@ -121,7 +121,11 @@ cdef void probability_tile(int op, const Xent* a, const Tile* tile, real kind) n
         for l in range(LANES):
             ignored[l] = any_ignored
     place(&a.x, &a.g, tile, &xs)
-    gs = hs = ps = vs = ws = xs
+    nowhere(&gs)
+    nowhere(&hs)
+    nowhere(&ps)
+    nowhere(&vs)
+    nowhere(&ws)
     if curved:
         place(&a.grad, &a.g, tile, &gs)
     if a.hess.data != NULL:

@@ -28,7 +28,7 @@ cdef inline bint span_has_nan(const real* x, const Span* span, const Tile* tile,
         if tile.single and i == tile.steps - 1:
             lanes = tile.last
         for lane in range(lanes):
-            value = x[span.lane[l + lane] + i * span.step]
+            value = x[(span.lane[0] + lane if span.unit else span.lane[l + lane]) + i * span.step]
             if value != value:
                 return True
     return False
@@ -86,7 +86,7 @@ cdef void softmax_tile(int op, const Geometry* g, const Array3* xa, const Array3
     cdef real* result = NULL
 
     place(xa, g, tile, &xs)
-    ys = xs
+    nowhere(&ys)
     if out != NULL:
         place(ya, g, tile, &ys)
     if whole:

@@ -15,9 +15,9 @@
 
 cdef enum:
     LANES = 32
-    CHUNK = 64                      # steps in a local buffer
+    CHUNK = 128                     # steps in a local buffer
     FLUSH = 4                       # additions to a lane before it is added to the total
-    FEW_CLASSES = 64                # up to here many rows share a tile
+    FEW_CLASSES = 128               # up to here many rows share a tile
     FEW_ROWS = 4                    # so few rows are not worth a tile of many
 
 
@@ -60,7 +60,7 @@ cdef struct Span:
     # Lane l of step i is at lane[l] + i * step, in items.
     Py_ssize_t lane[LANES]
     Py_ssize_t step
-    bint unit                       # the lanes are neighbours
+    bint unit                       # the lanes are neighbours: only lane[0] is set, if for one row
 
 
 cdef inline Tile tile_at(const Geometry* g, Py_ssize_t first, Py_ssize_t rows,
@@ -90,8 +90,9 @@ cdef inline void place(const Array3* a, const Geometry* g, const Tile* tile,
         span.lane[0] = o * a.outer + i * a.inner
         span.step = LANES * a.k
         span.unit = a.k == 1
-        for l in range(1, LANES):
-            span.lane[l] = span.lane[0] + l * a.k
+        if not span.unit:
+            for l in range(1, LANES):
+                span.lane[l] = span.lane[0] + l * a.k
         return
     span.unit = tile.rows == LANES
     for l in range(tile.rows):
@@ -102,6 +103,12 @@ cdef inline void place(const Array3* a, const Geometry* g, const Tile* tile,
             i = 0
             o += 1
     span.step = a.k
+
+
+cdef inline void nowhere(Span* span) noexcept nogil:
+    # A span that is not used.
+    span.lane[0] = span.step = 0
+    span.unit = False
 
 
 cdef inline void load(const real* x, const Span* span, const Tile* tile, Py_ssize_t start,
@@ -116,7 +123,7 @@ cdef inline void load(const real* x, const Span* span, const Tile* tile, Py_ssiz
             b[whole * LANES + l] = fill
         lane = x + (start + whole) * span.step
         for l in range(tile.last):
-            b[whole * LANES + l] = lane[span.lane[l]]
+            b[whole * LANES + l] = lane[span.lane[0] + l if span.unit else span.lane[l]]
     if span.unit and span.step == LANES:
         memcpy(b, x + span.lane[0] + start * LANES, whole * LANES * sizeof(real))
     elif span.unit:
@@ -179,7 +186,7 @@ cdef inline void store(real* x, const Span* span, const Tile* tile, Py_ssize_t s
         whole -= 1
         lane = x + (start + whole) * span.step
         for l in range(tile.last):
-            lane[span.lane[l]] = b[whole * LANES + l]
+            lane[span.lane[0] + l if span.unit else span.lane[l]] = b[whole * LANES + l]
     if span.unit and span.step == LANES:
         memcpy(x + span.lane[0] + start * LANES, b, whole * LANES * sizeof(real))
     elif span.unit:
@@ -281,18 +288,35 @@ cdef inline void choose_shift(const real* m, real* centre, real* n, real* low,
 
 cdef extern from "exp_lanes.h" nogil:
     bint FASTCE_HAS_EXP_LANES
-    void fastce_exp_lanes_d(const double* y, const double* magic, double* e)
-    void fastce_exp_lanes_f(const float* y, const float* magic, float* e)
+    void fastce_exp_same_d(const double* y, double magic, double* e)
+    void fastce_exp_each_d(const double* y, const double* magic, double* e)
+    void fastce_exp_same_f(const float* y, float magic, float* e)
+    void fastce_exp_each_f(const float* y, const float* magic, float* e)
 
 
-cdef inline void exp_lanes(const real* y, const real* magic, real* e) noexcept nogil:
-    # e = exp_scaled(y, magic), LANES at a time. No y is far from its shift.
+cdef inline void exp_same(const real* y, real magic, real* e) noexcept nogil:
+    # e = exp_scaled(y, magic), LANES at a time.
+    cdef Py_ssize_t l
+    cdef real t[LANES]
+    if FASTCE_HAS_EXP_LANES:
+        if real is double:
+            fastce_exp_same_d(y, magic, e)
+        else:
+            fastce_exp_same_f(y, magic, e)
+    else:
+        for l in range(LANES):
+            t[l] = exp_scaled(y[l], magic)
+        memcpy(e, t, LANES * sizeof(real))
+
+
+cdef inline void exp_each(const real* y, const real* magic, real* e) noexcept nogil:
+    # e = exp_scaled(y, magic), each lane with its own magic; e is a local array.
     cdef Py_ssize_t l
     if FASTCE_HAS_EXP_LANES:
         if real is double:
-            fastce_exp_lanes_d(y, magic, e)
+            fastce_exp_each_d(y, magic, e)
         else:
-            fastce_exp_lanes_f(y, magic, e)
+            fastce_exp_each_f(y, magic, e)
     else:
         for l in range(LANES):
             e[l] = exp_scaled(y[l], magic[l])
@@ -338,7 +362,7 @@ cdef inline void exp_pass(real* b, Py_ssize_t steps, const real* centre, const r
             for l in range(LANES):
                 x = b[j * LANES + l] - centre[l]
                 y[l] = low[l] if low[l] > x else x
-            exp_lanes(y, magic, e)
+            exp_each(y, magic, e)
             for l in range(LANES):
                 x = b[j * LANES + l]
                 s[l] = s[l] + e[l]
@@ -375,10 +399,9 @@ cdef inline void exp_plain(const real* x, Py_ssize_t stride, Py_ssize_t first, P
     cdef Py_ssize_t i, j, l, stop
     cdef real s[LANES]
     cdef real widest[LANES]
-    cdef real magic[LANES]
-    cdef real e[LANES]
+    cdef real magic = magic_of(<real> 0.0)
     cdef real v, step
-    fill_lanes(magic, magic_of(<real> 0.0))
+    cdef real* e
     memcpy(widest, extreme, LANES * sizeof(real))
     i = 0
     while i < steps:
@@ -392,17 +415,18 @@ cdef inline void exp_plain(const real* x, Py_ssize_t stride, Py_ssize_t first, P
                 for l in range(<Py_ssize_t> (LANES * sizeof(real)) // 64):
                     FASTCE_PREFETCH_WRITE(<const char*> (result + j * LANES) + 64 * l)
             step = <real> (first + j)
-            exp_lanes(x + j * stride, magic, e)
+            e = b + j * LANES
+            # (before e is written, which may be where x is)
             for l in range(LANES):
                 v = x[j * stride + l]
                 v = -v if v < 0 else v
                 widest[l] = v if v > widest[l] else widest[l]
+            exp_same(x + j * stride, magic, e)
             for l in range(LANES):
                 if by_target:
                     s[l] = s[l] + (<real> 0.0 if target[l] == step else e[l])
                 else:
                     s[l] = s[l] + e[l]
-            memcpy(b + j * LANES, e, LANES * sizeof(real))
         two_sum(total, lost, s)
         i = stop
     memcpy(extreme, widest, LANES * sizeof(real))
