@@ -113,7 +113,7 @@ cdef void focal_block(const real* x, const real* t, real alpha, real gamma, real
         curve = (a * inverse) * (b * inverse)
         share = a * (one - t[i]) + b * t[i]
         q = share * inverse
-        r = zero if share == 0 else ((a * inverse) * (b / share)) * (one - <real> 2.0 * t[i])
+        r = zero if share == 0 else ((a * b * inverse) / share) * (one - <real> 2.0 * t[i])
         u = r * ((b - a) * inverse)
         if gamma == 2:
             power = q * q

@@ -1,0 +1,51 @@
+"""Settings of the documentation: ``python -m sphinx -W -b html docs docs/_build/html``."""
+
+import pathlib
+
+from sphinx.directives.other import Include
+
+import fastce
+from fastce.losses import Loss
+
+project = "fastce"
+author = "The fastce developers"
+version = release = fastce.__version__
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.mathjax", "numpydoc"]
+exclude_patterns = ["_build", "_generated"]
+smartquotes = False
+nitpicky = True
+toc_object_entries_show_parents = "hide"
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+
+html_theme = "alabaster"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
+html_sidebars = {"**": ["about.html", "searchfield.html", "navigation.html", "localtoc.html"]}
+html_theme_options = {
+    "description": "Fast and accurate classification losses for NumPy arrays",
+    "page_width": "1180px",
+    "body_max_width": "none",
+}
+
+
+class IncludeIfThere(Include):
+    """The include directive, for a file that a script writes: nothing where there is none."""
+
+    def run(self):
+        """Include the file, if it exists."""
+        path = pathlib.Path(self.env.relfn2path(self.arguments[0])[1])
+        return super().run() if path.exists() else []
+
+
+def shorten(app, what, name, obj, options, lines):
+    """Leave a loss's method its summary: the rest is the same for all, and shown with `Loss`."""
+    if isinstance(getattr(obj, "__self__", None), Loss):
+        lines[1:] = ["", f"More: :meth:`fastce.losses.Loss.{obj.__name__}`."]
+
+
+def setup(app):
+    """Register the two."""
+    app.add_directive("include-if-there", IncludeIfThere)
+    app.connect("autodoc-process-docstring", shorten, priority=400)  # before numpydoc's, at 500
