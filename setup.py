@@ -2,11 +2,12 @@
 
 import os
 import platform
-import sys
+import tempfile
 
 import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.errors import CompileError, LinkError
 
 # Name -> compiler flags. The names stand in fastce/_dispatch.py as well, best last.
 X86_TARGETS = {
@@ -28,10 +29,32 @@ DIRECTIVES = {
 }
 
 
+def compiles(code, flags):
+    """Tell whether the C compiler makes a program of `code` with these flags."""
+    # From Python 3.12 on it is setuptools that brings distutils.
+    from distutils.ccompiler import new_compiler
+    from distutils.sysconfig import customize_compiler
+
+    compiler = new_compiler()
+    customize_compiler(compiler)
+    with tempfile.TemporaryDirectory() as folder:
+        source = os.path.join(folder, "probe.c")
+        with open(source, "w") as file:
+            file.write(code)
+        try:
+            objects = compiler.compile([source], output_dir=folder, extra_postargs=flags)
+            compiler.link_executable(objects, "probe", output_dir=folder, extra_postargs=flags)
+        except (CompileError, LinkError):
+            return False
+    return True
+
+
 def openmp_flags():
-    """Return the flags for OpenMP; FASTCE_OPENMP=0 or a compiler without it means none."""
-    wanted = os.environ.get("FASTCE_OPENMP", "1") != "0"
-    return ["-fopenmp"] if wanted and sys.platform.startswith("linux") else []
+    """Return the flags for OpenMP; none if FASTCE_OPENMP=0, or where the compiler has it not."""
+    if os.environ.get("FASTCE_OPENMP", "1") == "0":
+        return []
+    program = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
+    return ["-fopenmp"] if compiles(program, ["-fopenmp"]) else []
 
 
 def extensions():
@@ -44,6 +67,9 @@ def extensions():
         compiler_directives=DIRECTIVES,
     )
     for target, flags in TARGETS.items():
+        if not compiles("int main(void) { return 0; }\n", flags):
+            print(f"The compiler does not know {flags}: target {target} is left out.")
+            continue
         module = Extension(
             f"fastce._kernels._{target}",
             ["fastce/_kernels/kernels.pyx"],
