@@ -5,8 +5,8 @@ Kernels trust what they are given: native, aligned arrays of one floating type, 
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, SupportsIndex, TypeAlias
 
 import numpy as np
 from numpy.exceptions import AxisError
@@ -116,7 +116,7 @@ def check_reduction(reduction: object) -> None:
         raise ValueError(f"`reduction` must be 'mean', 'sum' or 'none', got {reduction!r}")
 
 
-def axis_index(axis: Any, ndim: int) -> int:
+def axis_index(axis: SupportsIndex, ndim: int) -> int:
     """Return `axis` counted from 0."""
     axis = operator.index(axis)
     if not -ndim <= axis < ndim:
@@ -234,14 +234,12 @@ class Output:
 
     def __init__(self, out: Array | None, like: Array) -> None:
         self.out = out
-        self.array = out
+        self.array: Array
         if out is None:
             self.array = np.empty_like(like, order="K")
-        elif type(out) is not np.ndarray:
-            self.array = out.view(np.ndarray)
-        if out is not None and (
-            out.dtype != like.dtype or simple(self.array) is not self.array or overlaps_itself(out)
-        ):
+            return
+        self.array = out if type(out) is np.ndarray else out.view(np.ndarray)
+        if out.dtype != like.dtype or simple(self.array) is not self.array or overlaps_itself(out):
             self.array = np.empty_like(like, order="K")
 
     def apart_from(self, array: Array | None, same_is_fine: bool = False) -> Any:
@@ -324,7 +322,7 @@ class Rows:
 
     def write(self, outputs: Sequence[Output | None], kernel: Callable[..., object]) -> None:
         """Call `kernel` with (outer, k, inner) views of the outputs, and copy back if need be."""
-        views = [None if o is None else self.view(o.array) for o in outputs]
+        views: list[Any] = [None if o is None else self.view(o.array) for o in outputs]
         kernel(*views)
         for output, view in zip(outputs, views, strict=True):
             if output is not None and not np.may_share_memory(view, output.array):
@@ -343,7 +341,7 @@ def write_flat(
     The inputs are arrays of one shape, the outputs Outputs; either may be None. `kernel` gets
     views wherever two strides are enough for each of the arrays.
     """
-    arrays = [*inputs, *(None if o is None else o.array for o in outputs)]
+    arrays: list[Any] = [*inputs, *(None if o is None else o.array for o in outputs)]
     shape = arrays[0].shape
     given = [a for a in arrays if a is not None]
     if all(a.flags.c_contiguous for a in given):
@@ -367,7 +365,7 @@ def common_run(arrays: Sequence[Array]) -> int:
     """Return how many elements, counted over the last axes, lie evenly in all arrays."""
     shape = arrays[0].shape
     axis = len(shape) - 1
-    run = shape[axis]
+    run: int = shape[axis]
     while axis > 0 and all(
         shape[axis - 1] == 1 or a.strides[axis - 1] == a.strides[axis] * shape[axis] for a in arrays
     ):

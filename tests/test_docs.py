@@ -1,7 +1,13 @@
-"""Documentation: every public name has a docstring with an example that runs, and a signature."""
+"""Documentation: every public name has a docstring with an example that runs, and a signature.
 
+The pages in docs/ show each of them, and their examples run as well.
+"""
+
+import csv
 import doctest
 import inspect
+import pathlib
+import re
 import types
 
 import numpy as np
@@ -9,8 +15,10 @@ import pytest
 from _support import FUNCTIONS, LOSSES, over
 
 import fastce
-from fastce import reference
+from fastce import _registry, reference
 
+ROOT = pathlib.Path(__file__).parent.parent
+PAGES = sorted((ROOT / "docs").glob("*.rst"))
 PUBLIC = [name for name in fastce.__all__ if name != "__version__"]
 METHODS = ("grad", "value_and_grad", "grad_and_hess", "hvp")
 
@@ -137,3 +145,46 @@ def test_every_operation_has_a_twin():
 def test_examples_of_the_reference(name):
     """The reference's examples run too."""
     run_examples(inspect.getdoc(getattr(reference, name)) or "", name, reference)
+
+
+def in_pages(name):
+    """Tell whether a directive of a page shows a name."""
+    shown = re.compile(rf"^ *\.\. (auto\w+|py:data):: fastce\.{re.escape(name)}$", re.MULTILINE)
+    return any(shown.search(page.read_text(encoding="utf-8")) for page in PAGES)
+
+
+@pytest.mark.parametrize("name", fastce.__all__)
+def test_pages_show_every_name(name):
+    """Each public name has its place in the docs."""
+    assert in_pages(name)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@over("op", LOSSES)
+def test_pages_show_every_method(op, method):
+    """So has each method of a loss."""
+    assert in_pages(f"{op.name}.{method}")
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
+def test_examples_of_the_pages(page):
+    """The examples in the docs and in the README run."""
+    text = page.read_text(encoding="utf-8")
+    if "mpmath" in text and page.suffix == ".rst":
+        pytest.importorskip("mpmath")
+    count = run_examples(text, page.name, types.ModuleType(page.stem))
+    assert count > 0 or page.stem in ("contributing", "edge_cases")
+
+
+def test_table_of_bounds():
+    """The docs promise what the registry, and so `check` and the tests, hold the library to."""
+    with (ROOT / "docs" / "bounds.csv").open(newline="", encoding="utf-8") as file:
+        told = {
+            (row["function"], row["targets"]): (row["value"], row["gradient"])
+            for row in csv.DictReader(file)
+        }
+    assert told == {
+        (op.name, op.target or ""): tuple(str(op.bounds.get(m, "")) for m in ("value", "grad"))
+        for op in _registry.available()
+        if op.bounds
+    }

@@ -86,8 +86,9 @@ cdef void binary_cross_entropy_block(const real* p, const real* t, real* value, 
         no = zero if s == 0 else no / q
         hess[i] = no + yes
         # NaN is the only input that no term may hide.
-        if p[i] != p[i]:
-            value[i] = grad[i] = hess[i] = p[i]
+        value[i] = value[i] if p[i] == p[i] else p[i]
+        grad[i] = grad[i] if p[i] == p[i] else p[i]
+        hess[i] = hess[i] if p[i] == p[i] else p[i]
 
 
 cdef void focal_block(const real* x, const real* t, real alpha, real gamma, real* value,
@@ -100,7 +101,25 @@ cdef void focal_block(const real* x, const real* t, real alpha, real gamma, real
     cdef real one = <real> 1.0
     cdef real zero = <real> 0.0
     cdef real up = lift_factor(one)
-    cdef real e, a, b, inverse, share, q, r, u, loss, slope, curve, side, balance, power
+    cdef real e, a, b, inverse, share, r, u, loss, slope, curve, side, balance, power
+    # First q**gamma, into `value`, each kind in a loop of its own.
+    for i in range(n):
+        e = exp_lifted(x[i])
+        a = e if x[i] < 0 else up
+        b = up if x[i] < 0 else e
+        value[i] = (a * (one - t[i]) + b * t[i]) / (up + e)
+    if gamma == 2:
+        for i in range(n):
+            value[i] = value[i] * value[i]
+    elif gamma == 0:
+        for i in range(n):
+            value[i] = one
+    elif gamma != 1:
+        # Through the logarithm; beyond the range of exp it is 0.
+        for i in range(n):
+            power = gamma * log(value[i])
+            power = lowest(zero) if power < lowest(zero) else power
+            value[i] = exp_scaled(power, magic_of(lift(zero))) * (one / up)
     for i in range(n):
         e = exp_lifted(x[i])
         a = e if x[i] < 0 else up
@@ -112,27 +131,18 @@ cdef void focal_block(const real* x, const real* t, real alpha, real gamma, real
         slope = ((one - t[i]) * a - t[i] * b) * inverse
         curve = (a * inverse) * (b * inverse)
         share = a * (one - t[i]) + b * t[i]
-        q = share * inverse
         r = zero if share == 0 else ((a * b * inverse) / share) * (one - <real> 2.0 * t[i])
         u = r * ((b - a) * inverse)
-        if gamma == 2:
-            power = q * q
-        elif gamma == 0:
-            power = one
-        else:
-            # q**gamma through its logarithm; beyond the range of exp it is 0.
-            power = gamma * log(q)
-            power = lowest(zero) if power < lowest(zero) else power
-            power = exp_scaled(power, magic_of(lift(zero))) * (one / up)
         balance = one if alpha < 0 else alpha * t[i] + (one - alpha) * (one - t[i])
-        power = balance * power
+        power = balance * value[i]
         # Where nothing is left of q**gamma nothing is left of the loss, though L be infinite.
         value[i] = power * loss if power != 0 else zero
         grad[i] = power * (gamma * (r * loss if r != 0 else zero) + slope)
         hess[i] = power * (gamma * (((gamma - one) * r * r + u) * loss if r != 0 else zero)
                            + <real> 2.0 * gamma * r * slope + curve)
-        if x[i] != x[i]:
-            value[i] = grad[i] = hess[i] = x[i]
+        value[i] = value[i] if x[i] == x[i] else x[i]
+        grad[i] = grad[i] if x[i] == x[i] else x[i]
+        hess[i] = hess[i] if x[i] == x[i] else x[i]
 
 
 cdef void squared_block(const real* x, const real* t, real* value, real* grad, real* hess,

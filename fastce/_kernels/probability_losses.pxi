@@ -35,38 +35,69 @@ cdef inline real js_term(real p, real q) noexcept nogil:
     return <real> 0.0 if s == 0 else <real> 0.25 * s * value
 
 
-cdef inline void terms_pass(int op, const real* x, const real* c, Py_ssize_t steps, bint curved,
-                            real* value, real* grad, real* hess) noexcept nogil:
-    # value[l] += the terms of the steps; grad and hess (steps, LANES) their derivatives.
-    cdef Py_ssize_t i, j, l
-    cdef real zero = <real> 0.0
+cdef inline real term(int op, real x, real c) noexcept nogil:
+    cdef real value
+    if op == NLL:
+        value = -c * x
+    elif op == CCE:
+        value = -c * log(x + <real> 0.0)
+    elif op == KL:
+        value = c * (log(c) - x)
+    elif op == ENTROPY_P:
+        value = -x * log(x)
+        c = x
+    else:
+        value = js_term(x, c)
+        c = x + c
+    value = <real> 0.0 if c == 0 else value
+    # A NaN counts wherever it stands.
+    return value if x == x else x
+
+
+cdef inline void terms_of(int op, const real* x, const real* c, Py_ssize_t steps,
+                          real* value) noexcept nogil:
+    # value[l] += the terms of the steps.
+    cdef Py_ssize_t i, l
+    cdef real total[LANES]
     cdef real lost[LANES]
     cdef real s[LANES]
-    fill_lanes(lost, zero)
+    memcpy(total, value, LANES * sizeof(real))
+    fill_lanes(lost, <real> 0.0)
     for i in range(steps):
         for l in range(LANES):
-            j = i * LANES + l
-            if op == NLL:
-                s[l] = zero if c[j] == 0 else -c[j] * x[j]
-            elif op == CCE:
-                s[l] = zero if c[j] == 0 else -c[j] * log(x[j] + zero)
-            elif op == KL:
-                s[l] = zero if c[j] == 0 else c[j] * (log(c[j]) - x[j])
-            elif op == ENTROPY_P:
-                s[l] = zero if x[j] == 0 else -x[j] * log(x[j])
-            else:
-                s[l] = js_term(x[j], c[j])
-            # A NaN counts wherever it stands.
-            s[l] = s[l] if x[j] == x[j] else x[j]
-        two_sum(value, lost, s)
+            s[l] = term(op, x[i * LANES + l], c[i * LANES + l])
+        two_sum(total, lost, s)
     for l in range(LANES):
         # (infinite terms leave NaN in `lost`)
-        value[l] = value[l] + lost[l] if lost[l] == lost[l] else value[l]
+        value[l] = total[l] + lost[l] if lost[l] == lost[l] else total[l]
+
+
+cdef inline void terms_pass(int op, const real* x, const real* c, Py_ssize_t steps, bint curved,
+                            real* value, real* grad, real* hess) noexcept nogil:
+    # value[l] += the terms of the steps; grad and hess (steps, LANES) their derivatives. Each op
+    # has a loop of its own, as a choice inside the loop would keep it from being vectorised.
+    cdef Py_ssize_t i
+    cdef real zero = <real> 0.0
+    if op == NLL:
+        terms_of(NLL, x, c, steps, value)
+    elif op == CCE:
+        terms_of(CCE, x, c, steps, value)
+    elif op == KL:
+        terms_of(KL, x, c, steps, value)
+    elif op == ENTROPY_P:
+        terms_of(ENTROPY_P, x, c, steps, value)
+    else:
+        terms_of(JS, x, c, steps, value)
     if not curved:
         return
-    for i in range(steps * LANES):
-        grad[i] = (zero if c[i] == 0 else -c[i] / (x[i] + zero)) if op == CCE else zero - c[i]
-        hess[i] = (zero if c[i] == 0 else c[i] / x[i] / x[i]) if op == CCE else zero
+    if op == CCE:
+        for i in range(steps * LANES):
+            grad[i] = zero if c[i] == 0 else -c[i] / (x[i] + zero)
+            hess[i] = zero if c[i] == 0 else c[i] / x[i] / x[i]
+    else:
+        for i in range(steps * LANES):
+            grad[i] = zero - c[i]
+            hess[i] = zero
 
 
 cdef void probability_tile(int op, const Xent* a, const Tile* tile, real kind) noexcept nogil:

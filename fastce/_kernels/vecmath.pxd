@@ -176,11 +176,12 @@ cdef inline real log(real x) noexcept nogil:
         least, up, shift = 2.2250738585072014e-308, 18014398509481984.0, -54.0
     else:
         least, up, shift = <float> 1.1754944e-38, <float> 1073741824.0, <float> -30.0
-    cdef bint tiny = x < least
-    cdef real result = log_parts(x * up if tiny else x, <real> 0.0, shift if tiny else <real> 0.0)
+    cdef real result = log_parts(x * up if x < least else x, <real> 0.0,
+                                 shift if x < least else <real> 0.0)
     result = -infinity if x == 0 else result
     result = infinity - infinity if x < 0 else result
-    return x + x if not x < infinity else result
+    # (x + x is inf or NaN, as x is)
+    return result if x < infinity else x + x
 
 
 cdef inline real logit(real p) noexcept nogil:
