@@ -345,15 +345,14 @@ def write_flat(
     shape = arrays[0].shape
     given = [a for a in arrays if a is not None]
     if all(a.flags.c_contiguous for a in given):
-        views = [None if a is None else a.reshape(1, -1) for a in arrays]
-        return kernel(views[: len(inputs)], views[len(inputs) :])
+        flat = [None if a is None else a.reshape(1, -1) for a in arrays]
+        return kernel(flat[: len(inputs)], flat[len(inputs) :])
     order = sorted(range(len(shape)), key=lambda axis: -abs(arrays[0].strides[axis]))
     turned = [None if a is None else a.transpose(order) for a in arrays]
     columns = common_run([a for a in turned if a is not None])
-    views = []
-    for a in turned:
-        view = None if a is None else a.reshape(-1, columns) if a.size else a.reshape(0, 1)
-        views.append(view)
+    views: list[Any] = [
+        None if a is None else a.reshape(-1, columns) if a.size else a.reshape(0, 1) for a in turned
+    ]
     result = kernel(views[: len(inputs)], views[len(inputs) :])
     for a, view in zip(turned[len(inputs) :], views[len(inputs) :], strict=True):
         if a is not None and not np.may_share_memory(a, view):

@@ -46,6 +46,7 @@ import importlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -392,7 +393,7 @@ def _object_array(values, shape):
     return array.reshape(shape)
 
 
-def ulp_errors(got, values, scales):
+def ulp_errors(got: Any, values: np.ndarray, scales: np.ndarray) -> np.ndarray:
     """Give errors of `got` in ULP of `scales`: 0 where both are the same infinity or NaN."""
     from mpmath import mp
 
@@ -426,14 +427,14 @@ _SAMPLE = {"sample_weight": _sample_weight}
 _SMOOTH = {"label_smoothing": 0.125}
 _FIRST = {"ignore_index": 0}
 _LOGITS = {"z_loss": 0.0625, "temperature": 2.0}
-_CLASSES = ({}, _WEIGHT, _SAMPLE, _FIRST, _WEIGHT | _SAMPLE | _FIRST)
-_DENSE = ({}, _WEIGHT, _SAMPLE, _SMOOTH, _WEIGHT | _SMOOTH | _SAMPLE)
+_CLASSES: tuple[dict, ...] = ({}, _WEIGHT, _SAMPLE, _FIRST, _WEIGHT | _SAMPLE | _FIRST)
+_DENSE: tuple[dict, ...] = ({}, _WEIGHT, _SAMPLE, _SMOOTH, _WEIGHT | _SMOOTH | _SAMPLE)
 _POSITIVE = {"pos_weight": _class_weight}
 _LOGISTIC = (*_DENSE, _POSITIVE, _DENSE[-1] | _POSITIVE)
 _CROSS_ENTROPY = {"value": _exact_cross_entropy, "grad": _exact_cross_entropy_grad}
 _BINARY = {"value": _exact_logistic, "grad": _exact_logistic_grad}
 _BERNOULLI = {"value": _exact_bernoulli, "grad": _exact_bernoulli_grad}
-_FOCAL = (
+_FOCAL: tuple[dict, ...] = (
     {},
     {"alpha": -1.0},
     {"gamma": 0.0},
@@ -583,12 +584,12 @@ OPERATIONS = (
 )
 
 
-def available(module=None):
+def available(module: Any = None) -> tuple[Operation, ...]:
     """List the rows whose function `module` (`fastce`, unless given) has."""
     module = module or importlib.import_module("fastce")
     return tuple(op for op in OPERATIONS if hasattr(module, op.name))
 
 
-def find(name):
+def find(name: str) -> tuple[Operation, ...]:
     """Give the rows of that name or id."""
     return tuple(op for op in OPERATIONS if name in (op.name, op.id))
