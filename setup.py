@@ -62,7 +62,10 @@ def extensions():
     openmp = openmp_flags()
     extra = os.environ.get("FASTCE_CFLAGS", "").split()
     modules = cythonize(
-        [Extension("fastce._kernels._cpu", ["fastce/_kernels/_cpu.pyx"])],
+        [
+            Extension("fastce._kernels._cpu", ["fastce/_kernels/_cpu.pyx"]),
+            Extension("fastce.cython_api", ["fastce/cython_api.pyx"], extra_compile_args=FLAGS),
+        ],
         build_dir="build/cython",
         compiler_directives=DIRECTIVES,
     )

@@ -44,14 +44,16 @@ What a row knows:
 import functools
 import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 PRECISION = 160  # bits of mpmath's numbers: no formula below cancels
 LOSS_METHODS = ("value", "grad", "value_and_grad", "grad_and_hess", "hvp")
+NO_OPTIONS: Mapping[str, Any] = {}
 
 
 # ---------------------------------------------------------------- arguments, (rng, shape, spread)
@@ -281,31 +283,38 @@ class Operation:
         return self.id
 
     @property
-    def id(self):
+    def id(self) -> str:
         """The name, with the kind of target: `cross_entropy[index]`."""
         return f"{self.name}[{self.target}]" if self.target else self.name
 
     @property
-    def methods(self):
+    def methods(self) -> tuple[str, ...]:
         """What can be called: `value`, and the four methods of a loss."""
         return LOSS_METHODS if self.kind == "loss" else ("value",)
 
     @property
-    def function(self):
+    def function(self) -> Any:
         """The function of `fastce`."""
         return getattr(importlib.import_module("fastce"), self.name)
 
     @property
-    def reference(self):
+    def reference(self) -> Any:
         """The function of `fastce.reference`."""
         return getattr(importlib.import_module("fastce.reference"), self.name)
 
-    def call(self, method="value", module=None):
+    def call(self, method: str = "value", module: Any = None) -> Any:
         """Give the function (of `module`, else of `fastce`) or its method of that name."""
         function = self.function if module is None else getattr(module, self.name)
         return function if method == "value" else getattr(function, method)
 
-    def arguments(self, rng, shape, dtype=np.float64, spread=4.0, axis=-1):
+    def arguments(
+        self,
+        rng: np.random.Generator,
+        shape: tuple[int, ...],
+        dtype: DTypeLike = np.float64,
+        spread: float = 4.0,
+        axis: int = -1,
+    ) -> tuple[np.ndarray, ...]:
         """Make valid positional arguments for a batch of shape (..., k), classes on `axis`."""
         arrays = (np.asarray(draw(rng, shape, spread)) for draw in self.draws)
         return tuple(self._place(array, shape, dtype, axis) for array in arrays)
@@ -318,13 +327,21 @@ class Operation:
             array = np.ascontiguousarray(np.moveaxis(array, -1, axis))
         return array
 
-    def extra(self, rng, method, arguments):
+    def extra(
+        self, rng: np.random.Generator, method: str, arguments: tuple[np.ndarray, ...]
+    ) -> tuple[np.ndarray, ...]:
         """Make the further positional arguments of a method: the vector of `hvp`."""
         if method != "hvp":
             return ()
         return (rng.normal(size=arguments[0].shape).astype(arguments[0].dtype),)
 
-    def option_sets(self, rng, shape, dtype=np.float64, axis=-1):
+    def option_sets(
+        self,
+        rng: np.random.Generator,
+        shape: tuple[int, ...],
+        dtype: DTypeLike = np.float64,
+        axis: int = -1,
+    ) -> tuple[dict[str, Any], ...]:
         """Make the keyword arguments worth trying, for a batch of shape (..., k)."""
 
         def make(value):
@@ -334,9 +351,8 @@ class Operation:
 
         return tuple({key: make(value) for key, value in row.items()} for row in self.options)
 
-    def bound(self, method="value", options=()):
+    def bound(self, method: str = "value", options: Mapping[str, Any] = NO_OPTIONS) -> int | None:
         """Give the error bound in ULP of the scale, or None where there is none."""
-        options = dict(options)
         if method not in self.bounds or not set(options) <= {
             "weight",
             "sample_weight",
@@ -348,14 +364,19 @@ class Operation:
             bound = max(bound, 8)
         return bound + ("weight" in options) + ("sample_weight" in options)
 
-    def exact(self, method, arguments, options=()):
+    def exact(
+        self,
+        method: str,
+        arguments: tuple[np.ndarray, ...],
+        options: Mapping[str, Any] = NO_OPTIONS,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Evaluate in high precision: (values, scales), object arrays, classes last."""
         from mpmath import mp
 
         first = np.asarray(arguments[0])
         shape = first.shape[:-1] if self.has_axis else first.shape
         given, each = {}, {}  # for all rows alike, and one a row
-        for key, value in dict(options).items():
+        for key, value in options.items():
             if key == "label_smoothing":
                 given[key] = value
             elif key == "weight" and self.has_axis:

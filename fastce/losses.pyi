@@ -61,13 +61,14 @@ class _Focal(_Common, total=False):
     alpha: _Number
     gamma: _Number
 
-class Loss:
+@type_check_only
+class _Loss:
     __name__: str
     __qualname__: str
     def __init__(self, name: str) -> None: ...
     def __reduce__(self) -> str: ...
 
-class CrossEntropy(Loss):
+class CrossEntropy(_Loss):
     def __call__(self, logits: ArrayLike, target: ArrayLike, **options: Unpack[_Cross]) -> Any: ...
     def grad(
         self, logits: ArrayLike, target: ArrayLike, *, out: _Out = None, **options: Unpack[_Cross]
@@ -88,7 +89,7 @@ class CrossEntropy(Loss):
         **options: Unpack[_Cross],
     ) -> np.ndarray: ...
 
-class NLLLoss(Loss):
+class NLLLoss(_Loss):
     def __call__(self, logits: ArrayLike, target: ArrayLike, **options: Unpack[_Class]) -> Any: ...
     def grad(
         self, logits: ArrayLike, target: ArrayLike, *, out: _Out = None, **options: Unpack[_Class]
@@ -109,7 +110,7 @@ class NLLLoss(Loss):
         **options: Unpack[_Class],
     ) -> np.ndarray: ...
 
-class CategoricalCrossEntropy(Loss):
+class CategoricalCrossEntropy(_Loss):
     def __call__(self, logits: ArrayLike, target: ArrayLike, **options: Unpack[_Smooth]) -> Any: ...
     def grad(
         self, logits: ArrayLike, target: ArrayLike, *, out: _Out = None, **options: Unpack[_Smooth]
@@ -130,7 +131,7 @@ class CategoricalCrossEntropy(Loss):
         **options: Unpack[_Smooth],
     ) -> np.ndarray: ...
 
-class KLDivergence(Loss):
+class KLDivergence(_Loss):
     def __call__(self, logits: ArrayLike, target: ArrayLike, **options: Unpack[_Row]) -> Any: ...
     def grad(
         self, logits: ArrayLike, target: ArrayLike, *, out: _Out = None, **options: Unpack[_Row]
@@ -151,7 +152,7 @@ class KLDivergence(Loss):
         **options: Unpack[_Row],
     ) -> np.ndarray: ...
 
-class BinaryCrossEntropyWithLogits(Loss):
+class BinaryCrossEntropyWithLogits(_Loss):
     def __call__(self, logits: ArrayLike, target: ArrayLike, **options: Unpack[_Logits]) -> Any: ...
     def grad(
         self, logits: ArrayLike, target: ArrayLike, *, out: _Out = None, **options: Unpack[_Logits]
@@ -172,7 +173,7 @@ class BinaryCrossEntropyWithLogits(Loss):
         **options: Unpack[_Logits],
     ) -> np.ndarray: ...
 
-class BinaryCrossEntropy(Loss):
+class BinaryCrossEntropy(_Loss):
     def __call__(self, logits: ArrayLike, target: ArrayLike, **options: Unpack[_Binary]) -> Any: ...
     def grad(
         self, logits: ArrayLike, target: ArrayLike, *, out: _Out = None, **options: Unpack[_Binary]
@@ -193,7 +194,7 @@ class BinaryCrossEntropy(Loss):
         **options: Unpack[_Binary],
     ) -> np.ndarray: ...
 
-class SigmoidFocalLoss(Loss):
+class SigmoidFocalLoss(_Loss):
     def __call__(self, logits: ArrayLike, target: ArrayLike, **options: Unpack[_Focal]) -> Any: ...
     def grad(
         self, logits: ArrayLike, target: ArrayLike, *, out: _Out = None, **options: Unpack[_Focal]
@@ -214,7 +215,7 @@ class SigmoidFocalLoss(Loss):
         **options: Unpack[_Focal],
     ) -> np.ndarray: ...
 
-class SquaredError(Loss):
+class SquaredError(_Loss):
     def __call__(self, logits: ArrayLike, target: ArrayLike, **options: Unpack[_Common]) -> Any: ...
     def grad(
         self, logits: ArrayLike, target: ArrayLike, *, out: _Out = None, **options: Unpack[_Common]

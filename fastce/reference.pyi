@@ -95,12 +95,13 @@ class _LinearBinary(_Linear, total=False):
     pos_weight: ArrayLike | None
     label_smoothing: _Number
 
-class LinearLoss:
+@type_check_only
+class _LinearLoss:
     __name__: str
     __qualname__: str
     def __init__(self, name: str) -> None: ...
 
-class _LinearCrossEntropy(LinearLoss):
+class _LinearCrossEntropy(_LinearLoss):
     def __call__(
         self, x: ArrayLike, weight: ArrayLike, target: ArrayLike, **options: Unpack[_LinearCross]
     ) -> Any: ...
@@ -131,7 +132,7 @@ class _LinearCrossEntropy(LinearLoss):
         **options: Unpack[_LinearCross],
     ) -> LinearGradient: ...
 
-class _LinearBinaryCrossEntropy(LinearLoss):
+class _LinearBinaryCrossEntropy(_LinearLoss):
     def __call__(
         self, x: ArrayLike, weight: ArrayLike, target: ArrayLike, **options: Unpack[_LinearBinary]
     ) -> Any: ...
@@ -162,7 +163,7 @@ class _LinearBinaryCrossEntropy(LinearLoss):
         **options: Unpack[_LinearBinary],
     ) -> LinearGradient: ...
 
-class _LinearSquaredError(LinearLoss):
+class _LinearSquaredError(_LinearLoss):
     def __call__(
         self, x: ArrayLike, weight: ArrayLike, target: ArrayLike, **options: Unpack[_Linear]
     ) -> Any: ...

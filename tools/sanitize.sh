@@ -9,7 +9,7 @@
 # the instruction set, as elsewhere. Any report of a sanitizer, in any process, is a failure.
 set -euo pipefail
 
-core="test_edges test_hostile test_out test_strides"
+core="test_edge_table test_hostile test_out test_strides"
 without="test_peers test_targets"   # other libraries' code; the same tests once more
 choice=${1:-core}
 python=$(command -v "${PYTHON:-python3}")

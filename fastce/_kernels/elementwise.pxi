@@ -16,22 +16,10 @@ cdef extern from "<fenv.h>" nogil:
     int feclearexcept(int)
 
 
-cdef inline real sigmoid_value(real x) noexcept nogil:
-    # With e = e**-|x|: 1/(1 + e) or e/(1 + e), both raised by 2**LIFT, so that a subnormal result
-    # is rounded once.
-    cdef real e = exp_lifted(x)
-    return (e if x < 0 else lift_factor(x)) / (lift_factor(x) + e)
-
-
-cdef inline real log1p_exp_minus(real x) noexcept nogil:
-    # log(1 + e**-|x|)
-    return log1p(exp_lifted(x) * (<real> 1.0 / lift_factor(x)))
-
-
 cdef void sigmoid_block(const real* x, real* out, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
-        out[i] = sigmoid_value(x[i])
+        out[i] = sigmoid(x[i])
 
 
 cdef void log_sigmoid_block(const real* x, real* out, Py_ssize_t n) noexcept nogil:
@@ -63,14 +51,14 @@ cdef void log_sigmoid_backward_block(const real* g, const real* x, real* out,
                                      Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
-        out[i] = g[i] * sigmoid_value(-x[i])
+        out[i] = g[i] * sigmoid(-x[i])
 
 
 cdef void softplus_backward_block(const real* g, const real* x, real* out,
                                   Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
-        out[i] = g[i] * sigmoid_value(x[i])
+        out[i] = g[i] * sigmoid(x[i])
 
 
 # Conversion to the computing type, one function for each type that an input may have.

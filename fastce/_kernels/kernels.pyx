@@ -7,14 +7,15 @@
 
 cimport cython
 cimport numpy as cnp
+from cpython.pycapsule cimport PyCapsule_New
 from cython.parallel cimport prange
 from libc.math cimport INFINITY, NAN
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 from fastce._kernels.vecmath cimport (
-    exp_lifted, exp_scaled, lift, lift_factor, ln2_high, ln2_low, log, log1p, logit, lowest,
-    magic_of, real, round_magic,
+    exp_lifted, exp_scaled, lift, lift_factor, ln2_high, ln2_low, log, log1p, log1p_exp_minus,
+    logit, lowest, magic_of, real, round_magic, sigmoid,
 )
 
 cnp.import_array()
@@ -30,3 +31,4 @@ include "probability_losses.pxi"
 include "row_losses.pxi"
 include "elementwise_losses.pxi"
 include "plain.pxi"
+include "c_api.pxi"

