@@ -11,6 +11,8 @@ from typing import Any, SupportsIndex, TypeAlias
 import numpy as np
 from numpy.exceptions import AxisError
 
+from fastce._dispatch import kernels
+
 FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)
 INT64 = np.dtype(np.int64)
@@ -62,10 +64,13 @@ def simple(array: Array) -> Array:
 
 def number(name: str, value: Any, need: str, holds: Callable[[float], bool]) -> float:
     """Return the option `value` as a float for which `holds`, which `need` says in words."""
-    array = real(name, value, FLOAT64)
-    if array.ndim:
-        raise ValueError(f"`{name}` must be a number, got an array of shape {array.shape}")
-    result = float(array)
+    if type(value) is float:
+        result = value
+    else:
+        array = real(name, value, FLOAT64)
+        if array.ndim:
+            raise ValueError(f"`{name}` must be a number, got an array of shape {array.shape}")
+        result = float(array)
     if not holds(result):
         raise ValueError(f"`{name}` must be {need}, got {result}")
     return result
@@ -118,6 +123,8 @@ def check_reduction(reduction: object) -> None:
 
 def axis_index(axis: SupportsIndex, ndim: int) -> int:
     """Return `axis` counted from 0."""
+    if not hasattr(axis, "__index__"):
+        raise TypeError(f"`axis` must be an integer, got {axis!r}")
     axis = operator.index(axis)
     if not -ndim <= axis < ndim:
         raise AxisError(axis, ndim)
@@ -185,6 +192,10 @@ def labels(
     `array` is what asarray() made of `value`. No label is converted before it is known to fit.
     """
     same_shape(name, array, need_shape, other, other_shape)
+    if array.dtype == INT64 and array.flags.carray and -INT64_MAX <= ignore_index < 0:
+        # The usual case, in one look: nothing bad, nothing ignored.
+        if kernels.labels_are_plain(array, k):
+            return array, 0
     limits = np.iinfo(array.dtype)
     fits = limits.min <= ignore_index <= limits.max
     ignored = array == array.dtype.type(ignore_index) if fits else np.False_

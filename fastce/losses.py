@@ -34,12 +34,15 @@ class Loss:
     All take the same arguments and options. Derivatives are with respect to the first argument.
     """
 
+    _own_options = frozenset()
+
     def __init_subclass__(cls, **kwargs):
         """Give the methods of a loss, which all share one body, its own signature."""
         super().__init_subclass__(**kwargs)
         if "_prepare" not in cls.__dict__:
             return
         own = list(inspect.signature(cls._prepare).parameters.values())
+        cls._own_options = frozenset(p.name for p in own[3:])
         shared = inspect.signature(Loss._evaluate).parameters
         options = [*own[3:], shared["reduction"], shared["sample_weight"]]
         for name in METHODS:
@@ -175,7 +178,7 @@ class Loss:
     ):
         """Return (value, gradient or product, Hessian), None for what is not wanted."""
         _arrays.check_reduction(reduction)
-        unknown = options.keys() - inspect.signature(self._prepare).parameters.keys()
+        unknown = options.keys() - self._own_options
         if unknown:
             raise TypeError(f"{self.__name__}() got an unknown option `{min(unknown)}`")
         job = self._prepare(logits, target, **options)

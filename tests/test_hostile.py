@@ -228,7 +228,7 @@ def main(log):
     faulthandler.enable()
     fastce.set_num_threads(2)
     descriptor = os.open(log, os.O_WRONLY)
-    bench = Bench(1 << 20, guarded=True, log=descriptor)
+    bench = Bench(1 << 21, guarded=True, log=descriptor)
     for op in ROWS:
         rng = seeded("pages", op.id)
         for k in ROW_LENGTHS:

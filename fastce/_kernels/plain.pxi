@@ -30,6 +30,13 @@ cdef Py_ssize_t bad_label(const int64_t* labels, Py_ssize_t n, int64_t k, int64_
     return -1
 
 
+def labels_are_plain(labels, int64_t k):
+    """Tell whether all of a contiguous int64 array are in [0, k)."""
+    cdef Py_ssize_t ignored
+    return bad_label(<const int64_t*> cnp.PyArray_DATA(labels), cnp.PyArray_SIZE(labels), k, 0,
+                     &ignored) < 0
+
+
 cdef bint is_plain(object array) noexcept:
     return cnp.PyArray_CheckExact(array) and \
         cnp.PyArray_CHKFLAGS(array, cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_ALIGNED) and \
