@@ -192,10 +192,9 @@ def labels(
     `array` is what asarray() made of `value`. No label is converted before it is known to fit.
     """
     same_shape(name, array, need_shape, other, other_shape)
-    if array.dtype == INT64 and array.flags.carray and -INT64_MAX <= ignore_index < 0:
-        # The usual case, in one look: nothing bad, nothing ignored.
-        if kernels.labels_are_plain(array, k):
-            return array, 0
+    usual = array.dtype == INT64 and array.flags.carray and -INT64_MAX <= ignore_index < 0
+    if usual and kernels.labels_are_plain(array, k):
+        return array, 0
     limits = np.iinfo(array.dtype)
     fits = limits.min <= ignore_index <= limits.max
     ignored = array == array.dtype.type(ignore_index) if fits else np.False_
