@@ -261,7 +261,6 @@ def fail(result):
     [
         (off_by_a_little, "ULP, the bound is 4"),
         (off_by_much, "ULP from the reference"),
-        (warn, "RuntimeWarning: divide by zero"),
         (fail, "ZeroDivisionError: of the test"),
     ],
 )
@@ -285,6 +284,17 @@ def test_check_finds_a_wrong_function(run, monkeypatch, fault, words, as_json):
         assert f"{wrong} softmax value: " in out
         assert words in out
         assert out.splitlines()[-1].startswith(f"{wrong} 1 of ")
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.filterwarnings("ignore")
+def test_check_finds_a_warning(run, monkeypatch):
+    """A warning is a fault too: no call may emit one."""
+    right = fastce.softmax
+    monkeypatch.setattr(fastce, "softmax", lambda *a, **k: warn(right(*a, **k)))
+    status, out, _ = run("check", "--dtype", "float64")
+    assert status == 1
+    assert "RuntimeWarning: divide by zero" in out
 
 
 @pytest.mark.parametrize(

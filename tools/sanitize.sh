@@ -41,13 +41,14 @@ for module in fastce/_kernels/_[bv]*.so; do
 done
 
 # The interpreter is not instrumented, so the runtime must be there first; libstdc++ with it, or the
-# interception of C++ exceptions in other modules fails. Leaks are the interpreter's own.
+# interception of C++ exceptions in other modules fails. Leaks are the interpreter's own. A report
+# that ends the tests' own process is on its stderr, which pytest must leave alone.
 libraries="$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libstdc++.so)"
 status=0
 env LD_PRELOAD="$libraries" \
     ASAN_OPTIONS="detect_leaks=0:halt_on_error=1:log_path=$work/report" \
     UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1:log_path=$work/report" \
-    "$python" -m pytest -q -p no:cacheprovider "${modules[@]}" || status=$?
+    "$python" -m pytest -q -p no:cacheprovider --capture=sys "${modules[@]}" || status=$?
 
 # Also from processes whose exit status no test looked at.
 for report in "$work"/report.*; do
