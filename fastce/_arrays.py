@@ -204,7 +204,7 @@ def labels(
             array = np.where(ignored, array.dtype.type(0), array)
         if array.min() < 0 or array.max() >= k:
             refuse(name, array, (array < 0) | (array >= k), f"hold classes in [0, {k})")
-    array = np.ascontiguousarray(array, dtype=INT64)
+    array = simple(np.ascontiguousarray(array, dtype=INT64))
     if count:
         array = np.where(ignored, np.int64(-1), array)
     return array, count

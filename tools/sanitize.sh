@@ -34,7 +34,7 @@ export CC=gcc
 sanitize="-fsanitize=address,undefined -fno-sanitize-recover=all"
 FASTCE_CFLAGS="$sanitize -fno-omit-frame-pointer -g -O1 -Wno-maybe-uninitialized" \
     "$python" -m pip install --quiet --no-deps --target "$work/site" "$work/tree"
-cp "$work"/site/fastce/_kernels/*.so fastce/_kernels/
+(cd "$work/site" && find fastce -name "*.so" -print0 | tar --null -T - -cf -) | tar -xf -
 for module in fastce/_kernels/_[bv]*.so; do
     grep -q __asan_init "$module" && grep -q __ubsan_handle "$module" ||
         { echo "$module was built without the sanitizers" >&2; exit 1; }
