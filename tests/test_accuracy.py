@@ -7,9 +7,10 @@ import pytest
 from _support import ROWS, dtypes, seeded
 
 import fastce
+from fastce._dispatch import kernels
 from fastce._registry import find, ulp_errors
 
-pytest.importorskip("mpmath")
+mpmath = pytest.importorskip("mpmath")
 pytestmark = pytest.mark.core
 
 # What is promised, in ULP: section "accuracy" of the contract.  Each weight adds 1.
@@ -210,6 +211,33 @@ def test_a_million_classes(spread, dtype):
         for got, exact in ((softmax, p), (log_softmax, log_p)):
             exact = np.array([exact[drawn[j]] for j in places])
             assert np.max(ulp_errors(got[0, places], exact, abs(exact))) <= 4
+
+
+def _vector_math_inputs(name, dtype):
+    """Make numbers over the whole range: of all magnitudes, and near where the arguments split."""
+    rng, info = seeded(name, dtype.__name__), np.finfo(dtype)
+    if name.startswith("exp"):
+        edge = 0.98 * np.log(float(info.max))
+        splits = (np.arange(-900, 900) + 0.5) * np.log(2) / 16
+        x = [rng.uniform(-edge, edge, 3000), splits, rng.normal(size=500) * 1e-5]
+        return np.clip(np.concatenate(x), -edge, edge).astype(dtype)
+    high = 0.4 * np.log(float(info.max))
+    x = [np.exp(rng.uniform(-high, high, 3000)), rng.uniform(0.5, 3, 3000)]
+    x.append(np.sqrt(2) * 2.0 ** np.arange(-20, 21) * (1 + rng.normal(size=41) * 1e-6))
+    if name == "log1p":
+        x.append(rng.uniform(-0.7, 1, 3000))
+    return np.concatenate(x).astype(dtype)
+
+
+@dtypes
+@pytest.mark.parametrize("name", ["exp in lanes", "exp", "log1p", "log"])
+def test_vector_math_is_within_one_ulp(name, dtype):
+    """What all else is made of."""
+    x = _vector_math_inputs(name, dtype)
+    function = getattr(mpmath, name.split()[0])
+    with mpmath.workdps(60):
+        exact = np.array([function(mpmath.mpf(float(v))) for v in x], dtype=object)
+    assert ulp_errors(kernels.vector_math(name, x), exact, abs(exact)).max() < 1
 
 
 def _both_signs(x):

@@ -1,6 +1,6 @@
 # One-row functions for other Cython code, handed to fastce/cython_api.pyx as capsules.
 
-cdef void one_row(Geometry* g, Array3* x, const void* row, Py_ssize_t k) noexcept nogil:
+cdef void single_row(Geometry* g, Array3* x, const void* row, Py_ssize_t k) noexcept nogil:
     g.outer = g.inner = 1
     g.k = k
     x.data = <void*> row
@@ -12,7 +12,7 @@ cdef void c_softmax_family(int op, bint wide, const void* x, Py_ssize_t k, void*
     cdef Geometry g
     cdef Array3 xa
     cdef Array3 ya
-    one_row(&g, &xa, x, k)
+    single_row(&g, &xa, x, k)
     ya = xa
     ya.data = out
     softmax_tile_number(op, &g, &xa, &ya, row, False, 0, wide)
@@ -21,7 +21,7 @@ cdef void c_softmax_family(int op, bint wide, const void* x, Py_ssize_t k, void*
 cdef void c_cross_entropy(bint wide, const void* x, Py_ssize_t k, int64_t target, void* value,
                           void* grad) noexcept nogil:
     cdef Xent a
-    one_row(&a.g, &a.x, x, k)
+    single_row(&a.g, &a.x, x, k)
     a.grad = a.x
     a.grad.data = grad
     a.probabilities.data = a.hess.data = a.v.data = NULL

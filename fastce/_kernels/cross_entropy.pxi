@@ -83,7 +83,7 @@ cdef inline void dense_pass(const real* b, const real* c, Py_ssize_t steps, cons
 
 
 cdef inline void load_logits(const Xent* a, const real* x, const Span* span, const Tile* tile,
-                             Py_ssize_t start, Py_ssize_t steps, const bint* ignored,
+                             Py_ssize_t start, Py_ssize_t steps, const Py_ssize_t* ignored,
                              bint any_ignored, real* b) noexcept nogil:
     # What stands in ignored rows is not looked at: they become zeros.
     cdef Py_ssize_t i
@@ -95,7 +95,7 @@ cdef inline void load_logits(const Xent* a, const real* x, const Span* span, con
             b[i] = b[i] / temperature
 
 
-cdef inline void clear_ignored(const bint* ignored, bint any_ignored, Py_ssize_t steps,
+cdef inline void clear_ignored(const Py_ssize_t* ignored, bint any_ignored, Py_ssize_t steps,
                                real* b) noexcept nogil:
     cdef Py_ssize_t i, l
     if any_ignored:
@@ -179,6 +179,178 @@ cdef inline void store_targets(real* grad, const Array3* ga, const Span* gs, con
             grad[gs.lane[l] + target[l] * ga.k] = at_target[l]
 
 
+cdef inline void place_targets(const real* x, const Span* span, const Tile* tile,
+                               const Py_ssize_t* target, Py_ssize_t step,
+                               real* target_x) noexcept nogil:
+    # The logits of the rows' targets; 0 where there is none.
+    cdef Py_ssize_t l
+    for l in range(tile.rows):
+        target_x[l] = x[span.lane[l] + target[l] * step] if target[l] >= 0 else <real> 0.0
+    for l in range(tile.rows, LANES):
+        target_x[l] = 0
+
+
+cdef void index_tile(const Xent* a, const Tile* tile, real kind, layout how) noexcept nogil:
+    # `xent_tile` where the targets are classes and there are no other options than weights: value
+    # and gradient.
+    cdef const real* x = <const real*> a.x.data
+    cdef const real* weight = <const real*> a.weight
+    cdef const real* row_weight = <const real*> a.row_weight
+    cdef real* value = <real*> a.value
+    cdef real* grad = <real*> a.grad.data
+    cdef bint many = layout is many_rows
+    cdef bint whole = tile.chunks == 1
+    cdef Py_ssize_t any_ignored = False
+    cdef bint beyond = False
+    cdef bint far
+    cdef Py_ssize_t rows = tile.rows
+    cdef Py_ssize_t lanes = LANES if many else 1
+    cdef Py_ssize_t chunk, start, steps, l
+    cdef Span xs
+    cdef Span gs
+    cdef Py_ssize_t target[LANES]   # class, or -1
+    cdef Py_ssize_t ignored[LANES]
+    cdef real b[CHUNK * LANES]
+    # One number a row:
+    cdef real m[LANES]
+    cdef real centre[LANES]
+    cdef real n[LANES]
+    cdef real low[LANES]
+    cdef real magic[LANES]
+    cdef real target_x[LANES]
+    cdef real below[LANES]          # the largest of the others
+    cdef real anchor[LANES]
+    cdef real w[LANES]              # its weight, and the row's
+    cdef real target_e[LANES]
+    cdef real target_low[LANES]
+    cdef real rest[LANES]
+    cdef real rest_low[LANES]
+    cdef real s[LANES]
+    cdef real s_low[LANES]
+    cdef real inverse[LANES]
+    cdef real inverse_low[LANES]
+    cdef real cost[LANES]           # -log p of the target
+    cdef real factor[LANES]         # e_j -> gradient
+    cdef real factor_low[LANES]
+    cdef real at_target[LANES]
+    cdef real y
+
+    # 1. The rows: where they are, their targets and weights.
+    place(&a.x, &a.g, tile, &xs)
+    if grad != NULL:
+        place(&a.grad, &a.g, tile, &gs)
+    for l in range(rows, lanes):
+        target[l] = 0
+    for l in range(rows):
+        target[l] = a.labels[tile.first + l]
+    for l in range(rows):
+        ignored[l] = target[l] == a.ignore
+    for l in range(rows):
+        any_ignored |= ignored[l]
+    if any_ignored:
+        # Zeros stand for what is in such a row.
+        for l in range(rows):
+            target[l] = -1 if ignored[l] else target[l]
+    if any_ignored and not many:
+        clear_row(a, tile, &gs, &gs, b)
+        return
+    for l in range(lanes):
+        w[l] = 1
+    if weight != NULL:
+        for l in range(rows):
+            w[l] = weight[max(target[l], <Py_ssize_t> 0)]
+    if row_weight != NULL:
+        for l in range(rows):
+            w[l] = times(row_weight[tile.first + l], w[l])
+    place_targets(x, &xs, tile, target, a.x.k, target_x)
+
+    # 2. The largest logit. The target is masked, as it is left out of the sums.
+    fill_lanes(below, -<real> INFINITY)
+    for chunk in range(tile.chunks):
+        start = chunk * CHUNK
+        steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
+        load(x, &xs, tile, start, steps, -<real> INFINITY, b)
+        if any_ignored:
+            clear_ignored(ignored, any_ignored, steps, b)
+        mask_targets(target, rows, not many, start, steps, b, <const real*> NULL)
+        max_pass(b, steps, below)
+    if not many:
+        max_in_all(below)
+        fill_lanes(target_x, target_x[0])
+    for l in range(LANES):
+        m[l] = target_x[l] if target_x[l] > below[l] else below[l]
+    choose_anchor(below, m, anchor)
+    far = choose_shift(m, centre, n, low, magic)
+
+    # 3. The sums over all classes but the target.
+    for chunk in range(tile.chunks):
+        start = chunk * CHUNK
+        steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
+        if not whole:
+            load(x, &xs, tile, start, steps, -<real> INFINITY, b)
+            if any_ignored:
+                clear_ignored(ignored, any_ignored, steps, b)
+            mask_targets(target, rows, not many, start, steps, b, <const real*> NULL)
+        sweep(b, steps, far, centre, low, magic, anchor, start == 0, rest, rest_low)
+        if grad != NULL and not whole:
+            store(grad, &gs, tile, start, steps, b)
+    settle(rest, rest_low, not many)
+
+    # 4. The value, and what the gradient is made of.
+    for l in range(lanes):
+        y = target_x[l] - centre[l]
+        target_e[l] = exp_parts(low[l] if low[l] > y else y, magic[l], &target_low[l])
+    for l in range(lanes):
+        s[l] = rest[l] + target_e[l]
+        s_low[l] = sum_error(rest[l], target_e[l], s[l]) + (rest_low[l] + target_low[l])
+        inverse[l] = <real> 1.0 / s[l]
+        inverse_low[l] = reciprocal_low(s[l], s_low[l], inverse[l])
+    if value != NULL:
+        for l in range(lanes):
+            cost[l] = cost_near(rest[l], rest_low[l], target_e[l], target_low[l], inverse[l])
+        for l in range(lanes):
+            beyond = beyond or not cost[l] < cost_range(kind)
+        if beyond:
+            for l in range(lanes):
+                y = cost_far(target_x[l] - centre[l], n[l], s[l], s_low[l])
+                cost[l] = cost[l] if cost[l] < cost_range(kind) else y
+        if weight == NULL and row_weight == NULL:
+            for l in range(rows):
+                value[tile.first + l] = cost[l]
+        else:
+            for l in range(rows):
+                value[tile.first + l] = times(w[l], cost[l])
+        if any_ignored:
+            for l in range(rows):
+                if ignored[l]:
+                    value[tile.first + l] = 0
+    if grad == NULL:
+        return
+    for l in range(lanes):
+        w[l] = <real> a.scale * w[l]
+        # (+ 0.0: a weight of 0 would give -0.0)
+        y = rest[l] * inverse[l] + (rest[l] * inverse_low[l] + rest_low[l] * inverse[l])
+        at_target[l] = <real> 0.0 - w[l] * y
+        factor[l] = w[l] * inverse[l]
+        factor_low[l] = product_error(w[l], inverse[l], factor[l]) + w[l] * inverse_low[l]
+    if any_ignored:
+        for l in range(rows):
+            if ignored[l]:
+                factor[l] = factor_low[l] = 0
+    if not many:
+        fill_lanes(factor, factor[0])
+        fill_lanes(factor_low, factor_low[0])
+
+    # 5. The gradient.
+    for chunk in range(tile.chunks):
+        start = chunk * CHUNK
+        steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
+        if not whole:
+            load(<const real*> grad, &gs, tile, start, steps, <real> 0.0, b)
+        store_scaled(grad, &gs, tile, start, steps, b, factor, factor_low)
+        store_targets(grad, &a.grad, &gs, tile, target, start, steps, at_target)
+
+
 cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
     cdef const real* x = <const real*> a.x.data
     cdef const real* weight = <const real*> a.weight
@@ -187,7 +359,6 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
     cdef real* grad = <real*> a.grad.data
     cdef real* hess = <real*> a.hess.data
     cdef real infinity = <real> INFINITY
-    cdef real unlift = <real> 1.0 / lift_factor(kind)
     cdef real z_loss = <real> a.z_loss
     cdef real per_logit = <real> (1.0 / a.temperature)
     cdef bint dense = a.probabilities.data != NULL or a.smoothing != 0
@@ -198,10 +369,11 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
     cdef bint whole = tile.chunks == 1
     cdef bint keep = grad != NULL
     cdef bint any_ignored = False
-    cdef bint leads, shifted
-    cdef bint ignored[LANES]
+    cdef bint leads, far
+    cdef Py_ssize_t ignored[LANES]
     cdef Py_ssize_t target[LANES]   # class, or -1
     cdef Py_ssize_t rows = tile.rows
+    cdef Py_ssize_t lanes = 1 if tile.single else LANES
     cdef Py_ssize_t chunk, start, steps, i, l
     cdef Span xs, gs, hs, ps, vs, ws
     cdef Array3 weights
@@ -209,10 +381,8 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
     cdef real c[CHUNK * LANES]
     cdef real d[CHUNK * LANES]
     cdef real mark = <real> -1.0 if a.smoothing != 0 and not whole else <real> 0.0
-    cdef real p, q, y, lse, beyond
-    cdef const real* ahead = NULL
-    cdef real* result = NULL
-    cdef real most                  # log1p(rest/e_t) holds below
+    cdef real p, q, y, lse
+    cdef bint beyond
     # One number a lane: what is known of the row that the lane belongs to.
     cdef real m[LANES]
     cdef real centre[LANES]
@@ -221,6 +391,8 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
     cdef real magic[LANES]
     cdef real target_x[LANES]
     cdef real target_e[LANES]
+    cdef real target_low[LANES]
+    cdef real anchor[LANES]
     cdef real target_w[LANES]       # w_t (1 - eps), 0 without a target
     cdef real target_c[LANES]       # the dense c_t
     cdef real rest[LANES]
@@ -232,7 +404,7 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
     cdef real top_c[LANES]
     cdef real other_c[LANES]
     cdef real lost3[LANES]
-    cdef real cost[LANES]
+    cdef real cost[LANES]           # -log p of the target
     cdef real lost4[LANES]
     cdef real share[LANES]          # eps / number of classes that are not masked
     cdef real reference[LANES]      # v at the largest class
@@ -241,18 +413,17 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
     cdef real slope[LANES]          # scale * sample weight / temperature
     cdef real omega[LANES]          # sample weight
     cdef real factor[LANES]         # e_j -> kappa p_j
+    cdef real factor_low[LANES]
     cdef real at_target[LANES]
     cdef real at_top[LANES]
+    cdef real s[LANES]
+    cdef real s_low[LANES]
     cdef real inverse[LANES]
+    cdef real inverse_low[LANES]
     cdef real kappa[LANES]
     cdef real raw[LANES]
     cdef real log_s[LANES]
     cdef real complement[LANES]     # 1 - p of a class that leads
-
-    if real is double:
-        most = 600.0
-    else:
-        most = <float> 80.0
 
     # 1. The rows: where they are, their targets and weights.
     place(&a.x, &a.g, tile, &xs)
@@ -273,7 +444,7 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
         weights.outer = weights.inner = 0
         weights.k = 1
         place(&weights, &a.g, tile, &ws)
-    for l in range(1 if tile.single else LANES):
+    for l in range(lanes):
         ignored[l] = False
         target[l] = -1
         target_w[l] = target_x[l] = 0
@@ -301,111 +472,102 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
     if row_weight != NULL:
         for l in range(rows):
             omega[l] = row_weight[tile.first + l]
-    for l in range(1 if tile.single else LANES):
+    for l in range(lanes):
         slope[l] = (<real> a.scale * omega[l]) * per_logit
     if tile.single and by_top:
         fill_lanes(slope, slope[0])
 
-    if whole:
-        i = next_row(&a.x, &a.g, tile)
-        if i >= 0:
-            ahead = x + i
-        if keep and tile.single and a.grad.k == 1:
-            result = grad + gs.lane[0]
-    shifted = True
-    if (whole and by_target and not by_top and z_loss == 0 and a.g.k > 1 and simple_load
-            and not any_ignored):
-        shifted = not exp_tile(x, &xs, tile, ahead, result, target, b, rest, lost1)
-        if not shifted:
-            for l in range(rows):
-                centre[l] = n[l] = 0
-                low[l] = -infinity
-                magic[l] = magic_of(<real> 0.0)
-
-    if shifted:
-        # 2. The largest logit, and how many classes are not masked.
-        fill_lanes(m, -infinity)
-        fill_lanes(share, <real> 0.0)
-        for chunk in range(tile.chunks):
-            start = chunk * CHUNK
-            steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
-            if simple_load and not any_ignored:
-                load_max(x, &xs, tile, start, steps, b, m)
-            else:
-                load_logits(a, x, &xs, tile, start, steps, ignored, any_ignored, b)
-                for i in range(steps):
-                    for l in range(LANES):
-                        m[l] = b[i * LANES + l] if b[i * LANES + l] > m[l] else m[l]
-            if a.smoothing != 0:
-                for i in range(steps):
-                    for l in range(LANES):
-                        share[l] = share[l] + (<real> 1.0 if b[i * LANES + l] > -infinity
-                                               else <real> 0.0)
-        if tile.single:
-            max_in_all(m)
-        choose_shift(m, centre, n, low, magic)
+    # 2. The largest logit, and how many classes are not masked.
+    fill_lanes(m, -infinity)
+    fill_lanes(share, <real> 0.0)
+    for chunk in range(tile.chunks):
+        start = chunk * CHUNK
+        steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
+        load_logits(a, x, &xs, tile, start, steps, ignored, any_ignored, b)
+        if by_target and not by_top:
+            mask_targets(target, rows, tile.single, start, steps, b, <const real*> NULL)
+        max_pass(b, steps, m)
         if a.smoothing != 0:
-            if tile.single:
-                sum_in_all(share)
-            for l in range(LANES):
-                share[l] = <real> a.smoothing / share[l]
-        if product:
-            # v at one of the largest classes: v_j minus it is what the product needs.
-            fill_lanes(reference, <real> 0.0)
-            for chunk in range(tile.chunks):
-                start = chunk * CHUNK
-                steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
-                if not whole:
-                    load_logits(a, x, &xs, tile, start, steps, ignored, any_ignored, b)
-                load(<const real*> a.v.data, &vs, tile, start, steps, <real> 0.0, d)
-                for i in range(steps):
-                    for l in range(LANES):
-                        if b[i * LANES + l] == m[l]:
-                            reference[0 if tile.single else l] = d[i * LANES + l]
-            if tile.single:
-                fill_lanes(reference, reference[0])
-
-        # 3. The sums, over all classes but the target, which is masked for the purpose.
-        fill_lanes(rest, <real> 0.0)
-        fill_lanes(lost1, <real> 0.0)
-        if by_top:
-            fill_lanes(below, <real> 0.0)
-            fill_lanes(lost2, <real> 0.0)
-            fill_lanes(top_e, <real> 0.0)
-            fill_lanes(top_count, <real> 0.0)
-            fill_lanes(top_c, <real> 0.0)
-            fill_lanes(other_c, <real> 0.0)
-            fill_lanes(lost3, <real> 0.0)
-            fill_lanes(cost, <real> 0.0)
-            fill_lanes(lost4, <real> 0.0)
-            fill_lanes(dot, <real> 0.0)
-            fill_lanes(lost5, <real> 0.0)
+            for i in range(steps):
+                for l in range(LANES):
+                    share[l] = share[l] + (<real> 1.0 if b[i * LANES + l] > -infinity
+                                           else <real> 0.0)
+    if tile.single:
+        max_in_all(m)
+        fill_lanes(target_x, target_x[0])
+    if not by_top:
+        memcpy(below, m, LANES * sizeof(real))
+        for l in range(LANES):
+            m[l] = target_x[l] if by_target and target_x[l] > m[l] else m[l]
+        choose_anchor(below, m, anchor)
+    far = choose_shift(m, centre, n, low, magic)
+    for l in range(lanes):
+        target_e[l] = target_low[l] = 0
+        if by_target:
+            y = target_x[l] - centre[l]
+            target_e[l] = exp_parts(low[l] if low[l] > y else y, magic[l], &target_low[l])
+    if any_ignored:
+        for l in range(rows):
+            if ignored[l]:
+                target_e[l] = target_low[l] = 0
+    if a.smoothing != 0:
+        if tile.single:
+            sum_in_all(share)
+        for l in range(LANES):
+            share[l] = <real> a.smoothing / share[l]
+    if product:
+        # v at one of the largest classes: v_j minus it is what the product needs.
+        fill_lanes(reference, <real> 0.0)
         for chunk in range(tile.chunks):
             start = chunk * CHUNK
             steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
             if not whole:
                 load_logits(a, x, &xs, tile, start, steps, ignored, any_ignored, b)
-            if dense:
-                dense_targets(a, tile, &ps, &ws, start, steps, b, -infinity, share, c)
-                dense_pass(b, c, steps, centre, n, m, top_c, other_c, lost3, cost, lost4)
-            if by_target:
-                mask_targets(target, rows, tile.single, start, steps, b, <const real*> NULL)
-            if by_top:
-                exp_pass(b, steps, centre, low, magic, ahead, result, True, mark, rest, lost1,
-                         True, m, top_e, top_count, below, lost2)
-            else:
-                exp_pass(b, steps, centre, low, magic, ahead, result, True, <real> 0.0, rest, lost1,
-                         False, NULL, NULL, NULL, NULL, NULL)
-            if by_target and (product or not whole):
-                for l in range(rows):
-                    y = target_x[l] - centre[l]
-                    target_e[l] = exp_scaled(low[l] if low[l] > y else y, magic[l])
-                mask_targets(target, rows, tile.single, start, steps, b, target_e)
-            if product:
-                load(<const real*> a.v.data, &vs, tile, start, steps, <real> 0.0, d)
-                product_pass(b, d, steps, reference, dot, lost5)
-            if keep and not whole:
-                store(grad, &gs, tile, start, steps, b)
+            load(<const real*> a.v.data, &vs, tile, start, steps, <real> 0.0, d)
+            for i in range(steps):
+                for l in range(LANES):
+                    if b[i * LANES + l] == m[l]:
+                        reference[0 if tile.single else l] = d[i * LANES + l]
+        if tile.single:
+            fill_lanes(reference, reference[0])
+
+    # 3. The sums, over all classes but the target, which is masked for the purpose.
+    fill_lanes(rest, <real> 0.0)
+    fill_lanes(lost1, <real> 0.0)
+    if by_top:
+        fill_lanes(below, <real> 0.0)
+        fill_lanes(lost2, <real> 0.0)
+        fill_lanes(top_e, <real> 0.0)
+        fill_lanes(top_count, <real> 0.0)
+        fill_lanes(top_c, <real> 0.0)
+        fill_lanes(other_c, <real> 0.0)
+        fill_lanes(lost3, <real> 0.0)
+        fill_lanes(cost, <real> 0.0)
+        fill_lanes(lost4, <real> 0.0)
+        fill_lanes(dot, <real> 0.0)
+        fill_lanes(lost5, <real> 0.0)
+    for chunk in range(tile.chunks):
+        start = chunk * CHUNK
+        steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
+        if not whole:
+            load_logits(a, x, &xs, tile, start, steps, ignored, any_ignored, b)
+        if dense:
+            dense_targets(a, tile, &ps, &ws, start, steps, b, -infinity, share, c)
+            dense_pass(b, c, steps, centre, n, m, top_c, other_c, lost3, cost, lost4)
+        if by_target:
+            mask_targets(target, rows, tile.single, start, steps, b, <const real*> NULL)
+        if by_top:
+            exp_pass(b, steps, centre, low, magic, mark, rest, lost1, m, top_e, top_count,
+                     below, lost2)
+        else:
+            sweep(b, steps, far, centre, low, magic, anchor, start == 0, rest, lost1)
+        if by_top and by_target and (product or not whole):
+            mask_targets(target, rows, tile.single, start, steps, b, target_e)
+        if product:
+            load(<const real*> a.v.data, &vs, tile, start, steps, <real> 0.0, d)
+            product_pass(b, d, steps, reference, dot, lost5)
+        if keep and not whole:
+            store(grad, &gs, tile, start, steps, b)
     settle(rest, lost1, tile.single)
     if by_top:
         settle(below, lost2, tile.single)
@@ -418,35 +580,28 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
             sum_in_all(top_c)
 
     # 4. The value, and the numbers that the derivatives are made of.
-    for l in range(rows):
-        y = target_x[l] - centre[l]
-        target_e[l] = exp_scaled(low[l] if low[l] > y else y, magic[l])
+    for l in range(lanes):
         raw[l] = 0
         kappa[l] = 0                # without the target's own w_t until the end
-    if not by_target:
-        fill_lanes(target_e, <real> 0.0)
-    if any_ignored:
-        for l in range(rows):
-            target_e[l] = <real> 0.0 if ignored[l] else target_e[l]
-    for l in range(rows):
-        inverse[l] = <real> 1.0 / (rest[l] + target_e[l])
-    if by_target and value != NULL:
-        beyond = 0
-        for l in range(rows):
-            raw[l] = log1p(rest[l] / target_e[l])
-            beyond += <real> 0.0 if raw[l] < most else <real> 1.0
-        if beyond != 0:
-            # The ratio was beyond the range, or not a number.
-            for l in range(rows):
-                y = target_x[l] - centre[l]
-                y = ((n[l] * ln2_high(y) - y) + n[l] * ln2_low(y)) + \
-                    log1p((rest[l] + target_e[l]) * unlift - <real> 1.0)
-                raw[l] = raw[l] if raw[l] < most else y
-        for l in range(rows):
-            raw[l] = times(target_w[l], raw[l])
+        s[l] = rest[l] + target_e[l]
+        s_low[l] = sum_error(rest[l], target_e[l], s[l]) + (lost1[l] + target_low[l])
+        inverse[l] = <real> 1.0 / s[l]
+        inverse_low[l] = reciprocal_low(s[l], s_low[l], inverse[l])
     if dense or z_loss != 0:
         for l in range(rows):
-            log_s[l] = log1p((rest[l] + target_e[l]) * unlift - <real> 1.0)
+            log_s[l] = log_parts(s[l], s_low[l], -lift(<real> 0.0))
+    if by_target and value != NULL:
+        beyond = False
+        for l in range(lanes):
+            raw[l] = cost_near(rest[l], lost1[l], target_e[l], target_low[l], inverse[l])
+        for l in range(lanes):
+            beyond = beyond or not raw[l] < cost_range(kind)
+        if beyond:
+            for l in range(lanes):
+                y = cost_far(target_x[l] - centre[l], n[l], s[l], s_low[l])
+                raw[l] = raw[l] if raw[l] < cost_range(kind) else y
+        for l in range(lanes):
+            raw[l] = times(target_w[l], raw[l])
     if by_top:
         for l in range(rows):
             # The target was left out of these sums as well.
@@ -489,11 +644,11 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
             at_top[l] = slope[l] * (p * (top_e[l] * inverse[l]) - q * complement[l]) + \
                 <real> 0.0
     if by_target:
-        for l in range(rows):
+        for l in range(lanes):
             # (+ 0.0: a slope of 0 would give -0.0)
             p = kappa[l] * (target_e[l] * inverse[l])
-            q = target_w[l] * (rest[l] / (rest[l] + target_e[l]))
-            at_target[l] = slope[l] * (p - q) + <real> 0.0
+            q = rest[l] * inverse[l] + (rest[l] * inverse_low[l] + lost1[l] * inverse[l])
+            at_target[l] = slope[l] * (p - target_w[l] * q) + <real> 0.0
         if dense:
             for l in range(rows):
                 target_c[l] = share[l] if target_x[l] > -infinity else <real> 0.0
@@ -501,14 +656,17 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
                     target_c[l] = target_c[l] * weight[max(target[l], <Py_ssize_t> 0)]
                 at_target[l] = at_target[l] - slope[l] * target_c[l]
                 at_target[l] = at_top[l] if target_e[l] == top_e[l] else at_target[l]
-    for l in range(rows):
+    for l in range(lanes):
         kappa[l] = kappa[l] + target_w[l]
-        factor[l] = (slope[l] * kappa[l]) / (rest[l] + target_e[l])
+        p = slope[l] * kappa[l]
+        factor[l] = p * inverse[l]
+        factor_low[l] = product_error(p, inverse[l], factor[l]) + p * inverse_low[l]
     if product:
         for l in range(rows):
             dot[l] = dot[l] * inverse[l]
     if tile.single:
         fill_lanes(factor, factor[0])
+        fill_lanes(factor_low, factor_low[0])
         if by_top:
             fill_lanes(inverse, inverse[0])
             fill_lanes(kappa, kappa[0])
@@ -529,8 +687,9 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
             if any_ignored:
                 clear_ignored(ignored, any_ignored, steps, b)
                 for l in range(rows):
-                    factor[l] = <real> 0.0 if ignored[l] else factor[l]
-            store_scaled(grad, &gs, tile, start, steps, b, factor)
+                    if ignored[l]:
+                        factor[l] = factor_low[l] = 0
+            store_scaled(grad, &gs, tile, start, steps, b, factor, factor_low)
             store_targets(grad, &a.grad, &gs, tile, target, start, steps, at_target)
             continue
         if dense and not whole:
@@ -570,10 +729,22 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
 cdef inline void xent_tile_number(const Xent* a, bint many, Py_ssize_t t,
                                   bint wide) noexcept nogil:
     cdef Tile tile = tile_number(&a.g, t, many)
-    if wide:
-        xent_tile[double](a, &tile, 0)
+    cdef bint plain = (a.labels != NULL and a.smoothing == 0 and a.z_loss == 0
+                       and a.temperature == 1 and a.hess.data == NULL and a.v.data == NULL)
+    if not plain:
+        if wide:
+            xent_tile[double](a, &tile, 0)
+        else:
+            xent_tile[float](a, &tile, 0)
+    elif many:
+        if wide:
+            index_tile[double, many_rows](a, &tile, 0, 0)
+        else:
+            index_tile[float, many_rows](a, &tile, 0, 0)
+    elif wide:
+        index_tile[double, one_row](a, &tile, 0, 0)
     else:
-        xent_tile[float](a, &tile, 0)
+        index_tile[float, one_row](a, &tile, 0, 0)
 
 
 cdef void xent_run(const Xent* a, bint wide) noexcept nogil:

@@ -56,6 +56,10 @@ cdef void sigmoid_cross_entropy_block(const real* x, const real* t, const real* 
         a = e if x[i] < 0 else up
         b = up if x[i] < 0 else e
         grad[i] = (neg * a - pos * b) / (up + e)
+        # (as in `sigmoid`)
+        side = (neg * a - pos * b) - e * grad[i]
+        a = pos if x[i] < 0 else neg
+        grad[i] = side * (one / up) if e < <real> 0.25 * up and a == 0 else grad[i]
     if curved:
         for i in range(n):
             e = exp_lifted(x[i])

@@ -15,9 +15,11 @@
 #if defined(__AVX512F__) && defined(__FMA__) && defined(__GNUC__)
 
 #include <immintrin.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define FASTCE_HAS_EXP_LANES 1
+#define FASTCE_LANES 32             /* as LANES in tiles.pxi */
 
 static const int64_t fastce_table16[16] = {
     0x0, 0xb5586cf9890f, 0x172b83c7d517b, 0x2387a6e756238,
@@ -98,49 +100,218 @@ static inline __m512 fastce_exp16(__m512 x, __m512 base)
     return _mm512_fmadd_ps(scale, q, scale);
 }
 
-/* e[l] = exp(y[l]) 2**s for 32 lanes, with magic = magic_of(s) of vecmath.pxd: one number for all
- * of them, or one for each. There it counts in units of 1, here in 16ths (32nds). */
-static inline void fastce_exp_same_d(const double *y, double magic, double *e)
-{
-    const __m512d base = _mm512_set1_pd((magic - 6755399441055744.0) * 16.0 + 6755399441055744.0);
-    for (int l = 0; l < 32; l += 8)
-        _mm512_storeu_pd(e + l, fastce_exp8(_mm512_loadu_pd(y + l), base));
-}
-
-static inline void fastce_exp_each_d(const double *y, const double *magic, double *e)
+/* The bits of magic_of(s) in vecmath.pxd count in units of 1, here in 16ths (32nds). */
+static inline __m512d fastce_base8(const double *magic)
 {
     const __m512d round = _mm512_set1_pd(6755399441055744.0);
-    for (int l = 0; l < 32; l += 8) {
-        __m512d s = _mm512_sub_pd(_mm512_loadu_pd(magic + l), round);
-        __m512d base = _mm512_fmadd_pd(s, _mm512_set1_pd(16.0), round);
-        _mm512_storeu_pd(e + l, fastce_exp8(_mm512_loadu_pd(y + l), base));
-    }
+    __m512d s = _mm512_sub_pd(_mm512_loadu_pd(magic), round);
+    return _mm512_fmadd_pd(s, _mm512_set1_pd(16.0), round);
 }
 
-static inline void fastce_exp_same_f(const float *y, float magic, float *e)
+static inline __m512 fastce_base16(const float *magic)
 {
-    const __m512 base = _mm512_set1_ps((magic - 12582912.0f) * 32.0f + 12582912.0f);
-    for (int l = 0; l < 32; l += 16)
-        _mm512_storeu_ps(e + l, fastce_exp16(_mm512_loadu_ps(y + l), base));
+    const __m512 round = _mm512_set1_ps(12582912.0f);
+    __m512 s = _mm512_sub_ps(_mm512_loadu_ps(magic), round);
+    return _mm512_fmadd_ps(s, _mm512_set1_ps(32.0f), round);
+}
+
+/* e[l] = exp_scaled(y[l], magic[l]) for all lanes. */
+static inline void fastce_exp_each_d(const double *y, const double *magic, double *e)
+{
+    for (int l = 0; l < FASTCE_LANES; l += 8)
+        _mm512_storeu_pd(e + l, fastce_exp8(_mm512_loadu_pd(y + l), fastce_base8(magic + l)));
 }
 
 static inline void fastce_exp_each_f(const float *y, const float *magic, float *e)
 {
-    const __m512 round = _mm512_set1_ps(12582912.0f);
-    for (int l = 0; l < 32; l += 16) {
-        __m512 s = _mm512_sub_ps(_mm512_loadu_ps(magic + l), round);
-        __m512 base = _mm512_fmadd_ps(s, _mm512_set1_ps(32.0f), round);
-        _mm512_storeu_ps(e + l, fastce_exp16(_mm512_loadu_ps(y + l), base));
+    for (int l = 0; l < FASTCE_LANES; l += 16)
+        _mm512_storeu_ps(e + l, fastce_exp16(_mm512_loadu_ps(y + l), fastce_base16(magic + l)));
+}
+
+/* `sweep` of tiles.pxi, the anchor taken off. */
+static inline void fastce_sweep_d(double *b, ptrdiff_t steps, const double *low,
+                                  const double *magic, const double *anchor, double *total,
+                                  double *lost)
+{
+    for (int l = 0; l < FASTCE_LANES; l += 8) {
+        const __m512d least = _mm512_loadu_pd(low + l);
+        const __m512d base = fastce_base8(magic + l);
+        __m512d s = _mm512_loadu_pd(anchor + l);
+        __m512d q = _mm512_setzero_pd();
+        double *x = b + l;
+        ptrdiff_t i = 0;
+        for (; i + 1 < steps; i += 2, x += 2 * FASTCE_LANES) {
+            __m512d e = fastce_exp8(_mm512_max_pd(least, _mm512_loadu_pd(x)), base);
+            __m512d f = fastce_exp8(_mm512_max_pd(least, _mm512_loadu_pd(x + FASTCE_LANES)), base);
+            __m512d t;
+            _mm512_storeu_pd(x, e);
+            _mm512_storeu_pd(x + FASTCE_LANES, f);
+            e = _mm512_add_pd(e, f);
+            t = _mm512_add_pd(s, e);
+            q = _mm512_add_pd(q, _mm512_sub_pd(e, _mm512_sub_pd(t, s)));
+            s = t;
+        }
+        if (i < steps) {
+            __m512d e = fastce_exp8(_mm512_max_pd(least, _mm512_loadu_pd(x)), base);
+            __m512d t;
+            _mm512_storeu_pd(x, e);
+            t = _mm512_add_pd(s, e);
+            q = _mm512_add_pd(q, _mm512_sub_pd(e, _mm512_sub_pd(t, s)));
+            s = t;
+        }
+        _mm512_storeu_pd(total + l, _mm512_sub_pd(s, _mm512_loadu_pd(anchor + l)));
+        _mm512_storeu_pd(lost + l, q);
     }
+}
+
+static inline void fastce_sweep_f(float *b, ptrdiff_t steps, const float *low,
+                                  const float *magic, const float *anchor, float *total,
+                                  float *lost)
+{
+    for (int l = 0; l < FASTCE_LANES; l += 16) {
+        const __m512 least = _mm512_loadu_ps(low + l);
+        const __m512 base = fastce_base16(magic + l);
+        __m512 s = _mm512_loadu_ps(anchor + l);
+        __m512 q = _mm512_setzero_ps();
+        float *x = b + l;
+        ptrdiff_t i = 0;
+        for (; i + 1 < steps; i += 2, x += 2 * FASTCE_LANES) {
+            __m512 e = fastce_exp16(_mm512_max_ps(least, _mm512_loadu_ps(x)), base);
+            __m512 f = fastce_exp16(_mm512_max_ps(least, _mm512_loadu_ps(x + FASTCE_LANES)), base);
+            __m512 t;
+            _mm512_storeu_ps(x, e);
+            _mm512_storeu_ps(x + FASTCE_LANES, f);
+            e = _mm512_add_ps(e, f);
+            t = _mm512_add_ps(s, e);
+            q = _mm512_add_ps(q, _mm512_sub_ps(e, _mm512_sub_ps(t, s)));
+            s = t;
+        }
+        if (i < steps) {
+            __m512 e = fastce_exp16(_mm512_max_ps(least, _mm512_loadu_ps(x)), base);
+            __m512 t;
+            _mm512_storeu_ps(x, e);
+            t = _mm512_add_ps(s, e);
+            q = _mm512_add_ps(q, _mm512_sub_ps(e, _mm512_sub_ps(t, s)));
+            s = t;
+        }
+        _mm512_storeu_ps(total + l, _mm512_sub_ps(s, _mm512_loadu_ps(anchor + l)));
+        _mm512_storeu_ps(lost + l, q);
+    }
+}
+
+/* 8 x 8 values transposed, in registers: row[i][j] becomes row[j][i]. */
+static inline void fastce_transpose_d(__m512d row[8])
+{
+    __m512d pair[8], quad[8];
+    for (int i = 0; i < 8; i += 2) {
+        pair[i] = _mm512_unpacklo_pd(row[i], row[i + 1]);       /* columns 0, 2, 4, 6 */
+        pair[i + 1] = _mm512_unpackhi_pd(row[i], row[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4)
+        for (int odd = 0; odd < 2; odd++) {
+            quad[i + odd] = _mm512_shuffle_f64x2(pair[i + odd], pair[i + 2 + odd], 0x88);
+            quad[i + 2 + odd] = _mm512_shuffle_f64x2(pair[i + odd], pair[i + 2 + odd], 0xdd);
+        }
+    for (int j = 0; j < 4; j++) {
+        row[j] = _mm512_shuffle_f64x2(quad[j], quad[j + 4], 0x88);
+        row[j + 4] = _mm512_shuffle_f64x2(quad[j], quad[j + 4], 0xdd);
+    }
+}
+
+static inline void fastce_transpose_f(__m256 row[8])
+{
+    __m256 pair[8], quad[8];
+    for (int i = 0; i < 8; i += 2) {
+        pair[i] = _mm256_unpacklo_ps(row[i], row[i + 1]);       /* columns 0, 1, 4, 5 */
+        pair[i + 1] = _mm256_unpackhi_ps(row[i], row[i + 1]);   /* columns 2, 3, 6, 7 */
+    }
+    for (int i = 0; i < 8; i += 4)
+        for (int half = 0; half < 2; half++) {
+            quad[i + 2 * half] = _mm256_shuffle_ps(pair[i + half], pair[i + 2 + half], 0x44);
+            quad[i + 2 * half + 1] = _mm256_shuffle_ps(pair[i + half], pair[i + 2 + half], 0xee);
+        }
+    for (int j = 0; j < 4; j++) {
+        row[j] = _mm256_permute2f128_ps(quad[j], quad[j + 4], 0x20);
+        row[j + 4] = _mm256_permute2f128_ps(quad[j], quad[j + 4], 0x31);
+    }
+}
+
+/* b[i][l] = x[lane[l] + i], and the reverse. */
+static inline void fastce_load_rows_d(const double *x, const ptrdiff_t *lane, ptrdiff_t steps,
+                                      double *b)
+{
+    for (int l = 0; l < FASTCE_LANES; l += 8)
+        for (ptrdiff_t i = 0; i < steps; i += 8) {
+            const int count = steps - i < 8 ? (int) (steps - i) : 8;
+            const __mmask8 some = (__mmask8) ((1 << count) - 1);
+            __m512d row[8];
+            for (int j = 0; j < 8; j++)
+                row[j] = _mm512_maskz_loadu_pd(some, x + lane[l + j] + i);
+            fastce_transpose_d(row);
+            for (int j = 0; j < count; j++)
+                _mm512_storeu_pd(b + (i + j) * FASTCE_LANES + l, row[j]);
+        }
+}
+
+static inline void fastce_store_rows_d(double *x, const ptrdiff_t *lane, ptrdiff_t steps,
+                                       const double *b)
+{
+    for (int l = 0; l < FASTCE_LANES; l += 8)
+        for (ptrdiff_t i = 0; i < steps; i += 8) {
+            const int count = steps - i < 8 ? (int) (steps - i) : 8;
+            const __mmask8 some = (__mmask8) ((1 << count) - 1);
+            __m512d row[8];
+            for (int j = 0; j < 8; j++)
+                row[j] = _mm512_loadu_pd(b + (i + (j < count ? j : 0)) * FASTCE_LANES + l);
+            fastce_transpose_d(row);
+            for (int j = 0; j < 8; j++)
+                _mm512_mask_storeu_pd(x + lane[l + j] + i, some, row[j]);
+        }
+}
+
+static inline void fastce_load_rows_f(const float *x, const ptrdiff_t *lane, ptrdiff_t steps,
+                                      float *b)
+{
+    for (int l = 0; l < FASTCE_LANES; l += 8)
+        for (ptrdiff_t i = 0; i < steps; i += 8) {
+            const int count = steps - i < 8 ? (int) (steps - i) : 8;
+            const __mmask8 some = (__mmask8) ((1 << count) - 1);
+            __m256 row[8];
+            for (int j = 0; j < 8; j++)
+                row[j] = _mm256_maskz_loadu_ps(some, x + lane[l + j] + i);
+            fastce_transpose_f(row);
+            for (int j = 0; j < count; j++)
+                _mm256_storeu_ps(b + (i + j) * FASTCE_LANES + l, row[j]);
+        }
+}
+
+static inline void fastce_store_rows_f(float *x, const ptrdiff_t *lane, ptrdiff_t steps,
+                                       const float *b)
+{
+    for (int l = 0; l < FASTCE_LANES; l += 8)
+        for (ptrdiff_t i = 0; i < steps; i += 8) {
+            const int count = steps - i < 8 ? (int) (steps - i) : 8;
+            const __mmask8 some = (__mmask8) ((1 << count) - 1);
+            __m256 row[8];
+            for (int j = 0; j < 8; j++)
+                row[j] = _mm256_loadu_ps(b + (i + (j < count ? j : 0)) * FASTCE_LANES + l);
+            fastce_transpose_f(row);
+            for (int j = 0; j < 8; j++)
+                _mm256_mask_storeu_ps(x + lane[l + j] + i, some, row[j]);
+        }
 }
 
 #else
 
 #define FASTCE_HAS_EXP_LANES 0
-#define fastce_exp_same_d(y, magic, e) ((void) 0)
 #define fastce_exp_each_d(y, magic, e) ((void) 0)
-#define fastce_exp_same_f(y, magic, e) ((void) 0)
 #define fastce_exp_each_f(y, magic, e) ((void) 0)
+#define fastce_sweep_d(b, steps, low, magic, anchor, total, lost) ((void) 0)
+#define fastce_sweep_f(b, steps, low, magic, anchor, total, lost) ((void) 0)
+#define fastce_load_rows_d(x, lane, steps, b) ((void) 0)
+#define fastce_load_rows_f(x, lane, steps, b) ((void) 0)
+#define fastce_store_rows_d(x, lane, steps, b) ((void) 0)
+#define fastce_store_rows_f(x, lane, steps, b) ((void) 0)
 
 #endif
 #endif

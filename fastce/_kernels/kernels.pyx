@@ -14,8 +14,9 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 from fastce._kernels.vecmath cimport (
-    exp_lifted, exp_scaled, lift, lift_factor, ln2_high, ln2_low, log, log1p, log1p_exp_minus,
-    logit, lowest, magic_of, real, round_magic, sigmoid,
+    exp_lifted, exp_parts, exp_scaled, lift, lift_factor, ln2_high, ln2_low, log, log1p,
+    log1p_exp_minus, log1p_sum, log_parts, logit, lowest, magic_of, power_of_two,
+    product_error, real, reciprocal_low, round_magic, sigmoid,
 )
 
 cnp.import_array()
@@ -32,3 +33,4 @@ include "row_losses.pxi"
 include "elementwise_losses.pxi"
 include "plain.pxi"
 include "c_api.pxi"
+include "testing.pxi"

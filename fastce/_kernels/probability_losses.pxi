@@ -107,7 +107,7 @@ cdef void probability_tile(int op, const Xent* a, const Tile* tile, real kind) n
     cdef real* value = <real*> a.value
     cdef real zero = <real> 0.0
     cdef bint curved = a.grad.data != NULL
-    cdef bint ignored[LANES]
+    cdef Py_ssize_t ignored[LANES]
     cdef bint any_ignored = False
     cdef real b[CHUNK * LANES]
     cdef real c[CHUNK * LANES]

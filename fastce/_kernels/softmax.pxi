@@ -3,7 +3,7 @@
 # With e_j = e**(x_j - N) 2**LIFT, s their sum, e_m that of the largest x_m = m, and
 # below = s - e_m summed without it:
 #   softmax       e_j / s
-#   logsumexp     m + log1p(below/e_m)
+#   logsumexp     N + log s, or log1p(s - 1) where that is near 0
 #   log_softmax   (x_j - N) - log s; for the largest, where it leads: -log1p(below/e_m)
 #   entropy       (sum_{j != m} e_j (N - x_j + log s) + e_m log1p(below/e_m)) / s
 # Nothing is subtracted that could cancel. (N stands for centre + n ln 2.)
@@ -51,6 +51,43 @@ cdef inline void entropy_pass(const real* b, Py_ssize_t steps, const real* centr
         two_sum(total, lost, s)
 
 
+cdef void sums_near_one(const real* x, const Span* span, const Tile* tile, const real* m, real* b,
+                        real* excess, real* low) noexcept nogil:
+    # excess + low = (sum of e**x_j) - 1 of each row with abs(m) < 1. What rounding the e**x_j loses
+    # is summed too, and the 1 is taken from that of the largest.
+    cdef Py_ssize_t chunk, start, steps, i, l
+    cdef real least = lowest(<real> 0.0)
+    cdef real magic = magic_of(lift(least))
+    cdef real up = lift_factor(least)
+    cdef real s[LANES]
+    cdef real count[LANES]
+    cdef real y, e, tail
+    fill_lanes(excess, <real> 0.0)
+    fill_lanes(low, <real> 0.0)
+    fill_lanes(count, <real> 0.0)
+    for chunk in range(tile.chunks):
+        start = chunk * CHUNK
+        steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
+        load(x, span, tile, start, steps, -<real> INFINITY, b)
+        for i in range(steps):
+            for l in range(LANES):
+                y = b[i * LANES + l]
+                e = exp_parts(least if least > y else y, magic, &tail)
+                count[l] = count[l] + (<real> 1.0 if y == m[l] else <real> 0.0)
+                s[l] = e - up if y == m[l] else e
+                low[l] = low[l] + (tail + (e - (s[l] + up) if y == m[l] else <real> 0.0))
+            two_sum(excess, low, s)
+    if tile.single:
+        sum_in_all(count)
+    settle(excess, low, tile.single)
+    for l in range(1 if tile.single else LANES):
+        # Each of those that share the maximum has lost a 1.
+        e = (count[l] - <real> 1.0) * up
+        y = excess[l] + e
+        low[l] = (low[l] + sum_error(excess[l], e, y)) * (<real> 1.0 / up)
+        excess[l] = y * (<real> 1.0 / up)
+
+
 cdef void softmax_tile(int op, const Geometry* g, const Array3* xa, const Array3* ya, real* row,
                        const Tile* tile, real kind) noexcept nogil:
     # x (outer, k, inner); y the same, or row (outer * inner,) for LOGSUMEXP and ENTROPY.
@@ -64,6 +101,7 @@ cdef void softmax_tile(int op, const Geometry* g, const Array3* xa, const Array3
     cdef real n[LANES]
     cdef real low[LANES]
     cdef real magic[LANES]
+    cdef real anchor[LANES]
     cdef real total[LANES]
     cdef real lost[LANES]
     cdef real below[LANES]
@@ -73,76 +111,58 @@ cdef void softmax_tile(int op, const Geometry* g, const Array3* xa, const Array3
     cdef real weighted[LANES]
     cdef real weighted_lost[LANES]
     cdef real factor[LANES]
+    cdef real factor_low[LANES]
+    cdef real factor_of_row[LANES]
     cdef real top[LANES]
     cdef real top_x[LANES]
     cdef bint whole = tile.chunks == 1
-    cdef bint shifted
-    cdef bint by_top = op == LOG_SOFTMAX or op == LOGSUMEXP or op == ENTROPY
+    cdef bint by_top = op == LOG_SOFTMAX or op == ENTROPY
+    cdef bint near_one = False
+    cdef Py_ssize_t lanes = 1 if tile.single else LANES
     cdef Py_ssize_t chunk, start, steps, i, l
     cdef real infinity = <real> INFINITY
-    cdef real unlift = <real> 1.0 / lift_factor(kind)
     cdef real ratio, y
-    cdef const real* ahead = NULL
-    cdef real* result = NULL
+    cdef bint far
 
     place(xa, g, tile, &xs)
     nowhere(&ys)
     if out != NULL:
         place(ya, g, tile, &ys)
-    if whole:
-        i = next_row(xa, g, tile)
-        if i >= 0:
-            ahead = x + i
-        if out != NULL and tile.single and ya.k == 1:
-            result = out + ys.lane[0]
-    shifted = True
-    if whole and (op == SOFTMAX or op == LOGSUMEXP or op == LOGSUMEXP_BACKWARD):
-        shifted = not exp_tile(x, &xs, tile, ahead, result, NULL, b, total, lost)
-        if not shifted and op == LOGSUMEXP:
-            settle(total, lost, tile.single)
-            for l in range(tile.rows):
-                factor[l] = log(total[l])
-                # A logarithm that is small needs the other way.
-                shifted = shifted or not (factor[l] > <real> 1.0 or factor[l] < <real> -1.0)
-            if not shifted:
-                for l in range(tile.rows):
-                    row[tile.first + l] = factor[l]
-                return
-    if shifted:
-        fill_lanes(m, -infinity)
-        for chunk in range(tile.chunks):
-            start = chunk * CHUNK
-            steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
-            load_max(x, &xs, tile, start, steps, b, m)
-        if tile.single:
-            max_in_all(m)
-        choose_shift(m, centre, n, low, magic)
+    fill_lanes(m, -infinity)
+    for chunk in range(tile.chunks):
+        start = chunk * CHUNK
+        steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
+        load(x, &xs, tile, start, steps, -infinity, b)
+        max_pass(b, steps, m)
+    if tile.single:
+        max_in_all(m)
+    far = choose_shift(m, centre, n, low, magic)
 
+    if not by_top:
+        choose_anchor(m, m, anchor)
+    else:
         fill_lanes(total, <real> 0.0)
         fill_lanes(lost, <real> 0.0)
+        fill_lanes(below, <real> 0.0)
+        fill_lanes(below_lost, <real> 0.0)
+        fill_lanes(top_e, <real> 0.0)
+        fill_lanes(top_count, <real> 0.0)
+        fill_lanes(weighted, <real> 0.0)
+        fill_lanes(weighted_lost, <real> 0.0)
+    for chunk in range(tile.chunks):
+        start = chunk * CHUNK
+        steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
+        if not whole:
+            load(x, &xs, tile, start, steps, -infinity, b)
+        if op == ENTROPY:
+            entropy_pass(b, steps, centre, n, low, magic, m, weighted, weighted_lost)
         if by_top:
-            fill_lanes(below, <real> 0.0)
-            fill_lanes(below_lost, <real> 0.0)
-            fill_lanes(top_e, <real> 0.0)
-            fill_lanes(top_count, <real> 0.0)
-            fill_lanes(weighted, <real> 0.0)
-            fill_lanes(weighted_lost, <real> 0.0)
-        for chunk in range(tile.chunks):
-            start = chunk * CHUNK
-            steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
-            if not whole:
-                load(x, &xs, tile, start, steps, -infinity, b)
-                ahead = x + xs.lane[0] + (start + CHUNK) * LANES if tile.single and xs.unit else NULL
-            if op == ENTROPY:
-                entropy_pass(b, steps, centre, n, low, magic, m, weighted, weighted_lost)
-            if by_top:
-                exp_pass(b, steps, centre, low, magic, ahead, NULL, False, <real> 0.0, total, lost,
-                         True, m, top_e, top_count, below, below_lost)
-            else:
-                exp_pass(b, steps, centre, low, magic, ahead, result, True, <real> 0.0, total, lost,
-                         False, NULL, NULL, NULL, NULL, NULL)
-                if not whole:
-                    store(out, &ys, tile, start, steps, b)
+            exp_pass(b, steps, centre, low, magic, <real> 0.0, total, lost, m, top_e, top_count,
+                     below, below_lost)
+        else:
+            sweep(b, steps, far, centre, low, magic, anchor, start == 0, total, lost)
+            if not whole and out != NULL:
+                store(out, &ys, tile, start, steps, b)
     settle(total, lost, tile.single)
     if by_top:
         settle(below, below_lost, tile.single)
@@ -151,57 +171,71 @@ cdef void softmax_tile(int op, const Geometry* g, const Array3* xa, const Array3
             max_in_all(top_e)
             sum_in_all(top_count)
 
-    if op == SOFTMAX:
-        for l in range(LANES):
-            factor[l] = <real> 1.0 / total[l]
-    elif op == LOGSUMEXP_BACKWARD:
+    if op == LOGSUMEXP:
+        for l in range(lanes):
+            top[l] = centre[l] + log_parts(total[l], lost[l], n[l] - lift(<real> 0.0))
+            near_one = near_one or (-1 < m[l] < 1 and -1 < top[l] < 1)
+        if near_one:
+            # Here the rounding of the e_j would be more than that of the result.
+            sums_near_one(x, &xs, tile, m, b, total, lost)
+            for l in range(lanes):
+                y = log1p_sum(total[l], lost[l])
+                top[l] = y if -1 < m[l] < 1 and -1 < top[l] < 1 else top[l]
         for l in range(tile.rows):
-            factor[l] = row[tile.first + l] / total[l]
-        for l in range(tile.rows, LANES):
-            factor[l] = factor[0]
-    else:
-        for l in range(tile.rows):
-            ratio = (below[l] + (top_count[l] - <real> 1.0) * top_e[l]) / top_e[l]
-            top[l] = log1p(ratio)
-            factor[l] = log1p(total[l] * unlift - <real> 1.0)
-            if op == LOG_SOFTMAX:
-                # A value that leads is recognised by x_j == m.
-                top_x[l] = m[l] if ratio < <real> 1.0 else infinity
-                top[l] = <real> 0.0 - top[l]
-                if m[l] == infinity:
-                    # inf - inf and x - inf, unless a NaN spoils the row
-                    factor[l] = <real> NAN if span_has_nan(x, &xs, tile, l) else <real> 0.0
-        for l in range(tile.rows, LANES):
-            top[l], top_x[l], factor[l] = top[0], top_x[0], factor[0]
-        if op == LOGSUMEXP:
-            for l in range(tile.rows):
-                row[tile.first + l] = m[l] + top[l]
-                if m[l] == infinity or m[l] == -infinity:
-                    row[tile.first + l] = <real> NAN if span_has_nan(x, &xs, tile, l) else m[l]
-            return
+            row[tile.first + l] = top[l]
+            if m[l] == infinity or m[l] == -infinity:
+                row[tile.first + l] = <real> NAN if span_has_nan(x, &xs, tile, l) else m[l]
+        return
+    if by_top:
+        for l in range(lanes):
+            y = exp_parts(m[l] - centre[l], magic[l], &ratio)
+            top[l] = (top_count[l] - <real> 1.0) * top_e[l]
+            top[l] = cost_near(below[l] + top[l], below_lost[l], y, ratio, <real> 1.0 / total[l])
+            # A value that leads is recognised by x_j == m.
+            top_x[l] = m[l] if top[l] < <real> 0.7 else infinity
+            factor[l] = log_parts(total[l], lost[l], -lift(<real> 0.0))
         if op == ENTROPY:
             for l in range(tile.rows):
                 # Those equal to the largest are left out of `weighted`: their share is top.
                 row[tile.first + l] = (weighted[l] + below[l] * factor[l]
                                        + top_count[l] * top_e[l] * top[l]) / total[l]
             return
+        for l in range(tile.rows):
+            factor[l] = factor[l] + n[l] * ln2_low(ratio)
+            top[l] = <real> 0.0 - top[l]
+            if m[l] == infinity:
+                # inf - inf and x - inf, unless a NaN spoils the row
+                factor[l] = <real> NAN if span_has_nan(x, &xs, tile, l) else <real> 0.0
+    else:
+        fill_lanes(factor_of_row, <real> 1.0)
+        if op == LOGSUMEXP_BACKWARD:
+            memcpy(factor_of_row, row + tile.first, tile.rows * sizeof(real))
+        for l in range(lanes):
+            ratio = <real> 1.0 / total[l]
+            factor[l] = factor_of_row[l] * ratio
+            factor_low[l] = product_error(factor_of_row[l], ratio, factor[l]) + \
+                factor_of_row[l] * reciprocal_low(total[l], lost[l], ratio)
+    if tile.single:
+        fill_lanes(factor, factor[0])
+        fill_lanes(factor_low, factor_low[0])
+        fill_lanes(top, top[0])
+        fill_lanes(top_x, top_x[0])
 
     for chunk in range(tile.chunks):
         start = chunk * CHUNK
         steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
         if op == LOG_SOFTMAX:
-            if not whole:
-                load(x, &xs, tile, start, steps, -infinity, b)
+            load(x, &xs, tile, start, steps, -infinity, b)
             for i in range(steps):
                 for l in range(LANES):
                     y = b[i * LANES + l]
                     b[i * LANES + l] = top[l] if y == top_x[l] else \
-                        (((y - centre[l]) - n[l] * ln2_high(y)) - n[l] * ln2_low(y)) - factor[l]
+                        ((y - centre[l]) - n[l] * ln2_high(y)) - factor[l]
             store(out, &ys, tile, start, steps, b)
         else:
             if not whole:
                 load(<const real*> out, &ys, tile, start, steps, <real> 0.0, b)
-            store_scaled(out, &ys, tile, start, steps, b, factor)
+            store_scaled(out, &ys, tile, start, steps, b, factor, factor_low)
 
 
 cdef void backward_tile(bint logarithm, const Geometry* g, const Array3* ga, const Array3* ya,
@@ -251,6 +285,8 @@ cdef void backward_tile(bint logarithm, const Geometry* g, const Array3* ga, con
                 s[l] = e
             two_sum(total, lost, s)
     settle(total, lost, tile.single)
+    if tile.single:
+        fill_lanes(total, total[0])
     for chunk in range(tile.chunks):
         start = chunk * CHUNK
         steps = min(tile.steps - start, <Py_ssize_t> CHUNK)

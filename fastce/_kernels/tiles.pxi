@@ -8,15 +8,14 @@
 #                                                                    side by side, as in axis=1)
 #
 # Either way the inner loop of every pass runs over LANES neighbours in a local buffer, which the
-# compiler vectorises; sums are kept a lane each, and only for one row are the lanes added up, in a
-# fixed order. So each formula stands once, and no result depends on how the work is shared.
+# compiler vectorises; sums are kept a lane each with what rounding lost, and only for one row are
+# the lanes added up, in a fixed order. So no result depends on how the work is shared.
 #
 # A tile of more than CHUNK steps is taken a chunk at a time.
 
 cdef enum:
     LANES = 32
     CHUNK = 128                     # steps in a local buffer
-    FLUSH = 4                       # additions to a lane before it is added to the total
     FEW_CLASSES = 128               # up to here many rows share a tile
     FEW_ROWS = 4                    # so few rows are not worth a tile of many
 
@@ -33,6 +32,20 @@ cdef extern from *:
     """
     void FASTCE_PREFETCH(const void* address) nogil
     void FASTCE_PREFETCH_WRITE(const void* address) nogil
+
+
+cdef extern from "exp_lanes.h" nogil:
+    bint FASTCE_HAS_EXP_LANES
+    void fastce_exp_each_d(const double* y, const double* magic, double* e)
+    void fastce_exp_each_f(const float* y, const float* magic, float* e)
+    void fastce_sweep_d(double* b, Py_ssize_t steps, const double* low, const double* magic,
+                        const double* anchor, double* total, double* lost)
+    void fastce_sweep_f(float* b, Py_ssize_t steps, const float* low, const float* magic,
+                        const float* anchor, float* total, float* lost)
+    void fastce_load_rows_d(const double* x, const Py_ssize_t* lane, Py_ssize_t steps, double* b)
+    void fastce_load_rows_f(const float* x, const Py_ssize_t* lane, Py_ssize_t steps, float* b)
+    void fastce_store_rows_d(double* x, const Py_ssize_t* lane, Py_ssize_t steps, const double* b)
+    void fastce_store_rows_f(float* x, const Py_ssize_t* lane, Py_ssize_t steps, const float* b)
 
 
 cdef struct Geometry:
@@ -55,6 +68,14 @@ cdef struct Tile:
     Py_ssize_t chunks
     Py_ssize_t last                 # lanes in use at the last step
     Py_ssize_t lanes                # lanes in use at the others
+
+ctypedef char one_row
+ctypedef short many_rows
+
+ctypedef fused layout:
+    # Of a tile, known when compiling: `one_row` or `many_rows`.
+    one_row
+    many_rows
 
 cdef struct Span:
     # Lane l of step i is at lane[l] + i * step, in items.
@@ -83,26 +104,34 @@ cdef inline Tile tile_at(const Geometry* g, Py_ssize_t first, Py_ssize_t rows,
 
 cdef inline void place(const Array3* a, const Geometry* g, const Tile* tile,
                        Span* span) noexcept nogil:
-    cdef Py_ssize_t l
-    cdef Py_ssize_t o = tile.first // g.inner
-    cdef Py_ssize_t i = tile.first - o * g.inner
+    cdef Py_ssize_t l, o, i
+    cdef Py_ssize_t between         # from a lane to the next
+    if g.inner == 1:
+        o = tile.first
+        i = 0
+        between = a.outer
+    else:
+        o = tile.first // g.inner
+        i = tile.first - o * g.inner
+        between = a.inner
     if tile.single:
-        span.lane[0] = o * a.outer + i * a.inner
-        span.step = LANES * a.k
-        span.unit = a.k == 1
-        if not span.unit:
-            for l in range(1, LANES):
-                span.lane[l] = span.lane[0] + l * a.k
+        between = a.k
+    span.lane[0] = o * a.outer + i * a.inner
+    span.step = LANES * a.k if tile.single else a.k
+    span.unit = between == 1 and (tile.single or tile.rows == LANES)
+    if tile.single and span.unit:
         return
-    span.unit = tile.rows == LANES
-    for l in range(tile.rows):
-        span.lane[l] = o * a.outer + i * a.inner
-        span.unit = span.unit and span.lane[l] == span.lane[0] + l
-        i += 1
-        if i == g.inner:
-            i = 0
-            o += 1
-    span.step = a.k
+    for l in range(1, LANES if tile.single else tile.rows):
+        span.lane[l] = span.lane[0] + l * between
+    if not tile.single and g.inner > 1 and i + tile.rows > g.inner:
+        # The tile goes on in the next block of rows.
+        span.unit = False
+        for l in range(1, tile.rows):
+            i += 1
+            if i == g.inner:
+                i = 0
+                o += 1
+            span.lane[l] = o * a.outer + i * a.inner
 
 
 cdef inline void nowhere(Span* span) noexcept nogil:
@@ -130,6 +159,11 @@ cdef inline void load(const real* x, const Span* span, const Tile* tile, Py_ssiz
         for i in range(whole):
             memcpy(b + i * LANES, x + span.lane[0] + (start + i) * span.step,
                    LANES * sizeof(real))
+    elif FASTCE_HAS_EXP_LANES and span.step == 1 and tile.lanes == LANES:
+        if real is double:
+            fastce_load_rows_d(x + start, span.lane, whole, b)
+        else:
+            fastce_load_rows_f(x + start, span.lane, whole, b)
     else:
         for l in range(tile.lanes):
             lane = x + span.lane[l] + start * span.step
@@ -140,13 +174,10 @@ cdef inline void load(const real* x, const Span* span, const Tile* tile, Py_ssiz
                 b[i * LANES + l] = fill
 
 
-cdef inline void load_max(const real* x, const Span* span, const Tile* tile, Py_ssize_t start,
-                          Py_ssize_t steps, real* b, real* m) noexcept nogil:
-    # `load`, filling with -inf, and m = max(m, b) over the steps. NaN is passed over (the sums
-    # carry it).
+cdef inline void max_pass(const real* b, Py_ssize_t steps, real* m) noexcept nogil:
+    # m = max(m, b) over the steps. NaN is passed over (the sums carry it).
     cdef Py_ssize_t i, l
     cdef real t[LANES]
-    load(x, span, tile, start, steps, -<real> INFINITY, b)
     memcpy(t, m, LANES * sizeof(real))
     for i in range(steps):
         for l in range(LANES):
@@ -155,8 +186,9 @@ cdef inline void load_max(const real* x, const Span* span, const Tile* tile, Py_
 
 
 cdef inline void store_scaled(real* x, const Span* span, const Tile* tile, Py_ssize_t start,
-                              Py_ssize_t steps, real* b, const real* factor) noexcept nogil:
-    # `store` b times a factor a lane. (+ 0.0: a factor below 0 would make -0.0 of 0.)
+                              Py_ssize_t steps, real* b, const real* factor,
+                              const real* factor_low) noexcept nogil:
+    # `store` b times the sum of two factors a lane. (+ 0.0: a factor below 0 would make -0.0 of 0.)
     cdef Py_ssize_t i, l
     cdef Py_ssize_t whole = 0
     cdef real* to
@@ -167,12 +199,13 @@ cdef inline void store_scaled(real* x, const Span* span, const Tile* tile, Py_ss
     for i in range(whole):
         to = x + span.lane[0] + (start + i) * span.step
         for l in range(LANES):
-            to[l] = b[i * LANES + l] * factor[l] + <real> 0.0
+            to[l] = b[i * LANES + l] * factor[l] + (b[i * LANES + l] * factor_low[l] + <real> 0.0)
     if whole == steps:
         return
     for i in range(whole, steps):
         for l in range(LANES):
-            b[i * LANES + l] = b[i * LANES + l] * factor[l] + <real> 0.0
+            b[i * LANES + l] = b[i * LANES + l] * factor[l] + \
+                (b[i * LANES + l] * factor_low[l] + <real> 0.0)
     store(x, span, tile, start + whole, steps - whole, <const real*> b + whole * LANES)
 
 
@@ -193,6 +226,11 @@ cdef inline void store(real* x, const Span* span, const Tile* tile, Py_ssize_t s
         for i in range(whole):
             memcpy(x + span.lane[0] + (start + i) * span.step, b + i * LANES,
                    LANES * sizeof(real))
+    elif FASTCE_HAS_EXP_LANES and span.step == 1 and tile.lanes == LANES:
+        if real is double:
+            fastce_store_rows_d(x + start, span.lane, whole, b)
+        else:
+            fastce_store_rows_f(x + start, span.lane, whole, b)
     else:
         for l in range(tile.lanes):
             lane = x + span.lane[l] + start * span.step
@@ -231,20 +269,32 @@ cdef inline void two_sum(real* total, real* lost, const real* s) noexcept nogil:
         total[l] = t
 
 
-cdef inline void settle(real* total, real* lost, bint single) noexcept nogil:
-    # total = total + lost; for one row, the sum over the lanes in every lane. (An infinite total
-    # leaves NaN in `lost`.)
+cdef inline void fold(real* total, real* lost, Py_ssize_t half) noexcept nogil:
     cdef Py_ssize_t l
-    for l in range(LANES):
-        lost[l] = lost[l] if lost[l] == lost[l] else <real> 0.0
-    cdef real low, high
+    cdef real t, z
+    for l in range(half):
+        t = total[l] + total[l + half]
+        z = t - total[l]
+        lost[l] = lost[l] + lost[l + half] + ((total[l] - (t - z)) + (total[l + half] - z))
+        total[l] = t
+
+
+cdef inline void settle(real* total, real* lost, bint single) noexcept nogil:
+    # `lost` becomes less than a unit in the last place of `total`; for one row both become the sum
+    # over the lanes, in lane 0. (An infinite total leaves NaN in `lost`.)
+    cdef Py_ssize_t l
+    cdef real t, z
     if single:
-        low = tree_sum(lost)
-        high = tree_sum(total)
-        fill_lanes(total, high + low)
-    else:
-        for l in range(LANES):
-            total[l] = total[l] + lost[l]
+        fold(total, lost, <Py_ssize_t> 16)
+        fold(total, lost, <Py_ssize_t> 8)
+        fold(total, lost, <Py_ssize_t> 4)
+        fold(total, lost, <Py_ssize_t> 2)
+        fold(total, lost, <Py_ssize_t> 1)
+    for l in range(1 if single else LANES):
+        t = total[l] + lost[l]
+        z = lost[l] - (t - total[l])
+        total[l] = t if t == t else total[l]
+        lost[l] = z if z == z else <real> 0.0
 
 
 cdef inline void max_in_all(real* a) noexcept nogil:
@@ -266,13 +316,14 @@ cdef inline void sum_in_all(real* a) noexcept nogil:
     fill_lanes(a, tree_sum(a))
 
 
-cdef inline void choose_shift(const real* m, real* centre, real* n, real* low,
+cdef inline bint choose_shift(const real* m, real* centre, real* n, real* low,
                               real* magic) noexcept nogil:
     # e_j = e**(x_j - centre - n ln 2) 2**LIFT is what the passes compute, for n the nearest integer
     # to (m - centre)/ln 2, so that multiplying by 2**-n is exact and the largest e_j is about 1.
     # The centre is 0 while m is moderate, and m itself beyond, where subtracting it is exact for
-    # every x_j whose e_j is not 0.
+    # every x_j whose e_j is not 0. Tells whether any centre is not 0.
     cdef Py_ssize_t l
+    cdef Py_ssize_t centred = 0
     cdef real far
     if real is double:
         far = 4096.0
@@ -284,29 +335,8 @@ cdef inline void choose_shift(const real* m, real* centre, real* n, real* low,
         n[l] = (n[l] + round_magic(far)) - round_magic(far)
         low[l] = lowest(n[l])
         magic[l] = magic_of(lift(far) - n[l])
-
-
-cdef extern from "exp_lanes.h" nogil:
-    bint FASTCE_HAS_EXP_LANES
-    void fastce_exp_same_d(const double* y, double magic, double* e)
-    void fastce_exp_each_d(const double* y, const double* magic, double* e)
-    void fastce_exp_same_f(const float* y, float magic, float* e)
-    void fastce_exp_each_f(const float* y, const float* magic, float* e)
-
-
-cdef inline void exp_same(const real* y, real magic, real* e) noexcept nogil:
-    # e = exp_scaled(y, magic), LANES at a time.
-    cdef Py_ssize_t l
-    cdef real t[LANES]
-    if FASTCE_HAS_EXP_LANES:
-        if real is double:
-            fastce_exp_same_d(y, magic, e)
-        else:
-            fastce_exp_same_f(y, magic, e)
-    else:
-        for l in range(LANES):
-            t[l] = exp_scaled(y[l], magic)
-        memcpy(e, t, LANES * sizeof(real))
+        centred += centre[l] != 0
+    return centred > 0
 
 
 cdef inline void exp_each(const real* y, const real* magic, real* e) noexcept nogil:
@@ -322,188 +352,124 @@ cdef inline void exp_each(const real* y, const real* magic, real* e) noexcept no
             e[l] = exp_scaled(y[l], magic[l])
 
 
-cdef inline Py_ssize_t next_row(const Array3* a, const Geometry* g,
-                                const Tile* tile) noexcept nogil:
-    # Where the row after a single one starts, or -1 if it is not one run of memory.
-    cdef Py_ssize_t o = (tile.first + 1) // g.inner
-    if not tile.single or a.k != 1 or o >= g.outer:
-        return -1
-    return o * a.outer + (tile.first + 1 - o * g.inner) * a.inner
+cdef inline void choose_anchor(const real* top, const real* m, real* anchor) noexcept nogil:
+    # Where the sums of e_j start that are at most that of `top` <= m: 2**(LIFT + 8) times it, or a
+    # little more. An anchor is larger than any term, so that what rounding loses is
+    # e - ((s + e) - s), exactly, and CHUNK terms at most double it, so that taking it off again is
+    # exact too.
+    cdef Py_ssize_t l
+    cdef real least, d
+    if real is double:
+        least = -1000.0
+    else:
+        least = -110.0
+    for l in range(LANES):
+        d = (top[l] - m[l]) * <real> 1.4426950408889634
+        d = d if d > least else least
+        anchor[l] = power_of_two(magic_of(d)) * (<real> 256.0 * lift_factor(d))
+
+
+cdef inline void sweep(real* b, Py_ssize_t steps, bint far, const real* centre, const real* low,
+                       const real* magic, const real* anchor, bint first, real* total,
+                       real* lost) noexcept nogil:
+    # b = e_j, for at most CHUNK steps; total + lost are the sums of the chunks so far, of which
+    # this may be the first. Steps are added in pairs.
+    cdef Py_ssize_t i, l
+    cdef real s[LANES]
+    cdef real q[LANES]
+    cdef real e[LANES]
+    cdef real f[LANES]
+    cdef real t
+    if far:
+        for i in range(steps):
+            for l in range(LANES):
+                b[i * LANES + l] = b[i * LANES + l] - centre[l]
+    if FASTCE_HAS_EXP_LANES:
+        if real is double:
+            fastce_sweep_d(b, steps, low, magic, anchor, s, q)
+        else:
+            fastce_sweep_f(b, steps, low, magic, anchor, s, q)
+    else:
+        memcpy(s, anchor, LANES * sizeof(real))
+        fill_lanes(q, <real> 0.0)
+        for i in range(steps):
+            for l in range(LANES):
+                t = b[i * LANES + l]
+                e[l] = exp_scaled(low[l] if low[l] > t else t, magic[l])
+                b[i * LANES + l] = e[l]
+            if i % 2 == 0 and i + 1 < steps:
+                memcpy(f, e, LANES * sizeof(real))
+                continue
+            if i % 2 == 1:
+                for l in range(LANES):
+                    e[l] = f[l] + e[l]
+            for l in range(LANES):
+                t = s[l] + e[l]
+                q[l] = q[l] + (e[l] - (t - s[l]))
+                s[l] = t
+        for l in range(LANES):
+            s[l] = s[l] - anchor[l]
+    if first:
+        memcpy(total, s, LANES * sizeof(real))
+        memcpy(lost, q, LANES * sizeof(real))
+    else:
+        for l in range(LANES):
+            lost[l] = lost[l] + q[l]
+        two_sum(total, lost, s)
 
 
 cdef inline void exp_pass(real* b, Py_ssize_t steps, const real* centre, const real* low,
-                          const real* magic, const real* ahead, const real* result, bint keep,
-                          real mask_mark, real* total, real* lost, bint by_top,
+                          const real* magic, real mask_mark, real* total, real* lost,
                           const real* m, real* top_e, real* top_count, real* below,
                           real* below_lost) noexcept nogil:
-    # e_j of each element, and the lanes' sums: total, and with `by_top` also below, the sum
-    # without those equal to m, which are counted. With `keep` the e_j replace the x_j in b (and
-    # mask_mark, if it is not 0, replaces -inf). While this computes, memory is brought near: from
-    # `ahead` on what will be read next, and at `result` what will be written (either may be NULL).
-    cdef Py_ssize_t i, j, l, stop
-    cdef real s[LANES]
-    cdef real r[LANES]
+    # b = e_j; total + lost += their sums, and below + below_lost the sums without those equal to m,
+    # which are counted and left in top_e. mask_mark, if it is not 0, replaces -inf in b.
+    cdef Py_ssize_t i, l
     cdef real y[LANES]
     cdef real e[LANES]
     cdef real x
-    i = 0
-    while i < steps:
-        stop = min(i + FLUSH, steps)
-        fill_lanes(s, <real> 0.0)
-        if by_top:
-            fill_lanes(r, <real> 0.0)
-        for j in range(i, stop):
-            if ahead != NULL:
-                for l in range(<Py_ssize_t> (LANES * sizeof(real)) // 64):
-                    FASTCE_PREFETCH(<const char*> (ahead + j * LANES) + 64 * l)
-            if result != NULL:
-                for l in range(<Py_ssize_t> (LANES * sizeof(real)) // 64):
-                    FASTCE_PREFETCH_WRITE(<const char*> (result + j * LANES) + 64 * l)
-            for l in range(LANES):
-                x = b[j * LANES + l] - centre[l]
-                y[l] = low[l] if low[l] > x else x
-            exp_each(y, magic, e)
-            for l in range(LANES):
-                x = b[j * LANES + l]
-                s[l] = s[l] + e[l]
-                if by_top:
-                    top_e[l] = e[l] if x == m[l] else top_e[l]
-                    top_count[l] = top_count[l] + (<real> 1.0 if x == m[l] else <real> 0.0)
-                    r[l] = r[l] + (<real> 0.0 if x == m[l] else e[l])
-                if keep:
-                    b[j * LANES + l] = mask_mark if (mask_mark != 0 and x == -<real> INFINITY) \
-                        else e[l]
-        two_sum(total, lost, s)
-        if by_top:
-            two_sum(below, below_lost, r)
-        i = stop
+    cdef bint top
+    for i in range(steps):
+        for l in range(LANES):
+            x = b[i * LANES + l] - centre[l]
+            y[l] = low[l] if low[l] > x else x
+        exp_each(y, magic, e)
+        two_sum(total, lost, e)
+        for l in range(LANES):
+            x = b[i * LANES + l]
+            b[i * LANES + l] = mask_mark if (mask_mark != 0 and x == -<real> INFINITY) else e[l]
+            top = x == m[l]
+            top_e[l] = e[l] if top else top_e[l]
+            top_count[l] = top_count[l] + (<real> 1.0 if top else <real> 0.0)
+            e[l] = <real> 0.0 if top else e[l]
+        two_sum(below, below_lost, e)
 
 
-# The short way for rows whose logits are all moderate: e_j = e**x_j, without a shift, so without
-# looking for the largest first. Whether they were moderate is known only afterwards.
+# What is made of a row's sums.
 
-cdef inline real moderate(real x) noexcept nogil:
-    # e**x and ratios of two of them, and of sums of them, stay well within the range.
+cdef inline real sum_error(real a, real b, real s) noexcept nogil:
+    # a + b - s, for s = a + b rounded
+    cdef real z = s - a
+    return (a - (s - z)) + (b - z)
+
+
+cdef inline real cost_near(real rest, real rest_low, real e, real e_low,
+                           real inverse) noexcept nogil:
+    # -log p = log1p(rest/e), inverse being 1/(rest + e); inf or NaN if the ratio is out of range.
+    cdef real q = rest / e
+    # What is left of the division, times 1/e.
+    cdef real left = (rest_low - product_error(q, e, rest)) - q * e_low
+    return log1p_sum(q, left * ((<real> 1.0 + q) * inverse))
+
+
+cdef inline real cost_far(real x, real n, real s, real s_low) noexcept nogil:
+    # -log p = (n ln 2 - x) + log s
+    return ((n * ln2_high(x) - x) + n * ln2_low(x)) + log_parts(s, s_low, -lift(x))
+
+
+cdef inline real cost_range(real x) noexcept nogil:
+    # Below this cost_near holds.
     if real is double:
-        return 250.0
+        return 600.0
     else:
-        return <float> 35.0
-
-
-cdef inline void exp_plain(const real* x, Py_ssize_t stride, Py_ssize_t first, Py_ssize_t steps,
-                           const real* ahead, const real* result, bint by_target,
-                           const real* target, real* b, real* total, real* lost,
-                           real* extreme) noexcept nogil:
-    # b = e**x for steps at x, x + stride, ...; total + lost += their sums (with `by_target` without
-    # lane l of step target[l], counted from -first); extreme = max(extreme, |x|).
-    cdef Py_ssize_t i, j, l, stop
-    cdef real s[LANES]
-    cdef real widest[LANES]
-    cdef real magic = magic_of(<real> 0.0)
-    cdef real v, step
-    cdef real* e
-    memcpy(widest, extreme, LANES * sizeof(real))
-    i = 0
-    while i < steps:
-        stop = min(i + FLUSH, steps)
-        fill_lanes(s, <real> 0.0)
-        for j in range(i, stop):
-            if ahead != NULL:
-                for l in range(<Py_ssize_t> (LANES * sizeof(real)) // 64):
-                    FASTCE_PREFETCH(<const char*> (ahead + j * LANES) + 64 * l)
-            if result != NULL:
-                for l in range(<Py_ssize_t> (LANES * sizeof(real)) // 64):
-                    FASTCE_PREFETCH_WRITE(<const char*> (result + j * LANES) + 64 * l)
-            step = <real> (first + j)
-            e = b + j * LANES
-            # (before e is written, which may be where x is)
-            for l in range(LANES):
-                v = x[j * stride + l]
-                v = -v if v < 0 else v
-                widest[l] = v if v > widest[l] else widest[l]
-            exp_same(x + j * stride, magic, e)
-            for l in range(LANES):
-                if by_target:
-                    s[l] = s[l] + (<real> 0.0 if target[l] == step else e[l])
-                else:
-                    s[l] = s[l] + e[l]
-        two_sum(total, lost, s)
-        i = stop
-    memcpy(extreme, widest, LANES * sizeof(real))
-
-
-cdef inline void exp_plain_step(const real* x, const Span* span, const Tile* tile, Py_ssize_t step,
-                                Py_ssize_t left_out, real* b, real* total, real* lost,
-                                real* extreme) noexcept nogil:
-    # The same for one step of a single row, whose lane `left_out` (or -1), and lanes not in use,
-    # count 0 in the sum and become 0.
-    cdef Py_ssize_t l
-    cdef real sums[LANES]
-    cdef real none[LANES]
-    load(x, span, tile, step, <Py_ssize_t> 1, <real> 0.0, b)
-    fill_lanes(sums, <real> 0.0)
-    fill_lanes(none, <real> 0.0)
-    exp_plain(<const real*> b, <Py_ssize_t> LANES, <Py_ssize_t> 0, <Py_ssize_t> 1,
-              <const real*> NULL, <const real*> NULL, False, <const real*> NULL, b, sums, none,
-              extreme)
-    if left_out >= 0:
-        b[left_out] = 0
-    if step == tile.steps - 1:
-        for l in range(tile.last, LANES):
-            b[l] = 0
-    two_sum(total, lost, b)
-
-
-cdef inline bint exp_tile(const real* x, const Span* span, const Tile* tile, const real* ahead,
-                          const real* result, const Py_ssize_t* target, real* b, real* total,
-                          real* lost) noexcept nogil:
-    # e**x of a tile of one chunk into b, and the lanes' sums, without the rows' targets (if
-    # target is not NULL). False if some logit is not moderate: then b and the sums are void.
-    cdef Py_ssize_t i, l
-    cdef Py_ssize_t done = 0
-    cdef Py_ssize_t special = -1
-    cdef real extreme[LANES]
-    cdef real step[LANES]
-    cdef real widest = 0
-    cdef const real* source = x + span.lane[0]
-    fill_lanes(extreme, <real> 0.0)
-    fill_lanes(total, <real> 0.0)
-    fill_lanes(lost, <real> 0.0)
-    if not tile.single:
-        load(x, span, tile, <Py_ssize_t> 0, tile.steps, <real> 0.0, b)
-        if target != NULL:
-            for l in range(LANES):
-                step[l] = <real> target[l]
-            exp_plain(<const real*> b, <Py_ssize_t> LANES, <Py_ssize_t> 0, tile.steps, ahead,
-                      result, True, <const real*> step, b, total, lost, extreme)
-        else:
-            exp_plain(<const real*> b, <Py_ssize_t> LANES, <Py_ssize_t> 0, tile.steps, ahead,
-                      result, False, <const real*> NULL, b, total, lost, extreme)
-    else:
-        if target != NULL:
-            special = target[0] // LANES
-        while done < tile.steps:
-            # As many steps as need no attention, then one that does.
-            i = tile.steps if tile.last == LANES else tile.steps - 1
-            if done <= special < i:
-                i = special
-            if i > done and span.unit:
-                exp_plain(source + done * LANES, <Py_ssize_t> LANES, done, i - done,
-                          ahead + done * LANES if ahead != NULL else ahead,
-                          result + done * LANES if result != NULL else result, False,
-                          <const real*> NULL, b + done * LANES, total, lost, extreme)
-                done = i
-            elif i > done:
-                load(x, span, tile, done, i - done, <real> 0.0, b + done * LANES)
-                exp_plain(<const real*> b + done * LANES, <Py_ssize_t> LANES, done, i - done,
-                          <const real*> NULL, <const real*> NULL, False, <const real*> NULL,
-                          b + done * LANES, total, lost, extreme)
-                done = i
-            if done < tile.steps:
-                exp_plain_step(x, span, tile, done,
-                               target[0] % LANES if done == special else <Py_ssize_t> -1,
-                               b + done * LANES, total, lost, extreme)
-                done += 1
-    for l in range(LANES):
-        widest = extreme[l] if extreme[l] > widest else widest
-    return widest <= moderate(widest)
+        return <float> 80.0

@@ -2,15 +2,17 @@
 # them: no branch, no table, no call, only selects. Each is within 1 ULP over the range stated:
 #
 #   exp_scaled(y, magic)   e**y 2**s, for magic = magic_of(s) and |y| <= 4850 (float32: 622)
+#   exp_parts              the same with its rounding error
 #   exp_lifted(x)          e**-|x| 2**LIFT, any x
 #   log1p(y)               log(1 + y), -0.7 <= y <= 2**1000 (float32: 2**120)
+#   log1p_sum(y, low)      the same of the sum of two
 #   log(x)                 any x
 #
 # sigmoid, log1p_exp_minus and logit are made of them, within 2 ULP.
 #
 # The coefficients are printed by tools/minimax.py, together with their own error.
 
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, fma
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy
 
@@ -92,12 +94,18 @@ cdef inline real lowest(real n) noexcept nogil:
         return (n - <float> 159.0) * <float> 0.6931472
 
 
-cdef inline real exp_scaled(real y, real magic) noexcept nogil:
-    # With y = n ln 2 + r: (1 + r + r**2 Q(r)) 2**(n + s). The last step rounds only once.
+cdef inline real exp_parts(real y, real magic, real* tail) noexcept nogil:
+    # With y = n ln 2 + r: (1 + r + r**2 Q(r)) 2**(n + s), the last step rounding only once. The tail
+    # is what that rounding lost.
     cdef real log2e = <real> 1.4426950408889634
     cdef real t = y * log2e + magic
     cdef real n = t - magic
-    cdef real r = (y - n * ln2_high(y)) - n * ln2_low(y)
+    # r = high + low, high being exact, and 1 + high = h + l exactly.
+    cdef real high = y - n * ln2_high(y)
+    cdef real low = n * ln2_low(y)
+    cdef real h = <real> 1.0 + high
+    cdef real l = high - (h - <real> 1.0)
+    cdef real r = high - low
     cdef real r2 = r * r, r4 = r2 * r2
     cdef real q, power
     if real is double:
@@ -111,7 +119,15 @@ cdef inline real exp_scaled(real y, real magic) noexcept nogil:
              + r2 * (<float> 0.041668389 + <float> 0.00836871658 * r)
              + r4 * <float> 0.00138146093)
     power = power_of_two(t)
-    return power + power * (r + r2 * q)
+    l = l + (r2 * q - low)
+    r = h + l
+    tail[0] = power * (l - (r - h))
+    return power * r
+
+
+cdef inline real exp_scaled(real y, real magic) noexcept nogil:
+    cdef real tail
+    return exp_parts(y, magic, &tail)
 
 
 cdef inline real exp_lifted(real x) noexcept nogil:
@@ -163,11 +179,31 @@ cdef inline real log_parts(real u, real c, real shift) noexcept nogil:
     return n * ln2_high(u) - ((h - (s * (h + tail) + (n * ln2_low(u) + c))) - g)
 
 
-cdef inline real log1p(real y) noexcept nogil:
+cdef inline real log1p_sum(real y, real low) noexcept nogil:
+    # log(1 + y + low), low being at most a few units in the last place of y.
     cdef real u = <real> 1.0 + y
     # What the sum lost, exactly.
     cdef real c = y - (u - <real> 1.0) if y < <real> 1.0 else <real> 1.0 - (u - y)
-    return log_parts(u, c, <real> 0.0)
+    return log_parts(u, c + low, <real> 0.0)
+
+
+cdef inline real log1p(real y) noexcept nogil:
+    return log1p_sum(y, <real> 0.0)
+
+
+# Quotients with what rounding lost, for the few numbers that a whole row depends on.
+
+cdef inline real product_error(real a, real b, real product) noexcept nogil:
+    # a b - product, for product = a b rounded (or near it)
+    if real is double:
+        return fma(a, b, -product)
+    else:
+        return <float> (<double> a * <double> b - <double> product)
+
+
+cdef inline real reciprocal_low(real s, real s_low, real high) noexcept nogil:
+    # What high = 1/s is short of 1/(s + s_low).
+    return -high * (product_error(high, s, <real> 1.0) + high * s_low)
 
 
 cdef inline real log(real x) noexcept nogil:
@@ -213,9 +249,11 @@ cdef inline real logit(real p) noexcept nogil:
 
 cdef inline real sigmoid(real x) noexcept nogil:
     # With e = e**-|x|: 1/(1 + e) or e/(1 + e), both raised by 2**LIFT, so that a subnormal result
-    # is rounded once.
+    # is rounded once. A small e/(1 + e) is e - e e/(1 + e), which only e itself can spoil.
     cdef real e = exp_lifted(x)
-    return (e if x < 0 else lift_factor(x)) / (lift_factor(x) + e)
+    cdef real y = (e if x < 0 else lift_factor(x)) / (lift_factor(x) + e)
+    cdef bint small = x < 0 and e < <real> 0.25 * lift_factor(x)
+    return (e - e * y) * (<real> 1.0 / lift_factor(x)) if small else y
 
 
 cdef inline real log1p_exp_minus(real x) noexcept nogil:

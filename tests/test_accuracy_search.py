@@ -1,7 +1,6 @@
 """A hunt for the largest error: seeded hill-climbs, long sums, and the mean of many samples.
 
-Not collected by default: `python -m pytest tests/accuracy_search.py`. Some of its bounds are not
-met yet; it becomes a test like the others when they are.
+`python tests/test_accuracy_search.py` prints the worst error found for each operation, and where.
 
 `climb` keeps many rows at once.  A step changes a logit, a target, the scale or the offset of each,
 and keeps the change where the error grows; a row that no longer improves starts anew.  Errors are
@@ -426,3 +425,19 @@ def test_the_mean_of_ten_million(name, dtype):
     mean = loss(x, target)
     want = exact_mean(loss(x, target, reduction="none"))
     assert abs(float(mean) - want) <= np.spacing(dtype(want))
+
+
+def main():
+    """Print the largest error found of each operation and dtype, and the row that has it."""
+    for table, classes in ((ROW_CASES, CLASSES), (ELEMENT_CASES, (1,))):
+        for (name, method, options, bound), dtype in itertools.product(
+            table, (np.float64, np.float32)
+        ):
+            found = [Hunt(name, method, options, dtype, k).climb(4 * STEPS) for k in classes]
+            error, arguments = max(found, key=lambda pair: pair[0])
+            print(f"{show(name, method, options)}, {dtype.__name__}: {error:.2f} (bound {bound})")
+            print(f"    at {', '.join(str(a[0].tolist()) for a in arguments)}")
+
+
+if __name__ == "__main__":
+    main()
