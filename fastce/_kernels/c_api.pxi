@@ -31,7 +31,7 @@ cdef void c_cross_entropy(bint wide, const void* x, Py_ssize_t k, int64_t target
     a.value = value
     a.smoothing = a.z_loss = 0
     a.temperature = a.scale = 1
-    xent_tile_number(&a, False, 0, wide)
+    xent_number(&a, False, 0, wide)
 
 
 CAPSULES = {

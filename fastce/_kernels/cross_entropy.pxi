@@ -165,62 +165,77 @@ cdef inline void mask_targets(const Py_ssize_t* target, Py_ssize_t rows, bint si
             b[step * LANES + lane] = -<real> INFINITY if replacement == NULL else replacement[l]
 
 
-cdef inline void store_targets(real* grad, const Array3* ga, const Span* gs, const Tile* tile,
-                               const Py_ssize_t* target, Py_ssize_t start, Py_ssize_t steps,
-                               const real* at_target) noexcept nogil:
-    # The gradient at the rows' targets, straight into the result.
-    cdef Py_ssize_t l
-    if tile.single:
-        if start * LANES <= target[0] < (start + steps) * LANES:
-            grad[gs.lane[0] + target[0] * ga.k] = at_target[0]
-        return
-    for l in range(tile.rows):
-        if start <= target[l] < start + steps:
-            grad[gs.lane[l] + target[l] * ga.k] = at_target[l]
-
-
-cdef inline void place_targets(const real* x, const Span* span, const Tile* tile,
-                               const Py_ssize_t* target, Py_ssize_t step,
-                               real* target_x) noexcept nogil:
-    # The logits of the rows' targets; 0 where there is none.
-    cdef Py_ssize_t l
-    for l in range(tile.rows):
-        target_x[l] = x[span.lane[l] + target[l] * step] if target[l] >= 0 else <real> 0.0
-    for l in range(tile.rows, LANES):
-        target_x[l] = 0
-
-
-cdef void index_tile(const Xent* a, const Tile* tile, real kind, layout how) noexcept nogil:
-    # `xent_tile` where the targets are classes and there are no other options than weights: value
-    # and gradient.
+cdef inline void batch_targets(const Xent* a, const Tile* batch, Py_ssize_t* target, real* target_x,
+                               real* w) noexcept nogil:
+    # The rows' targets, or IGNORED, their logits (0 for such a row), and the product of weights.
     cdef const real* x = <const real*> a.x.data
     cdef const real* weight = <const real*> a.weight
     cdef const real* row_weight = <const real*> a.row_weight
+    cdef Py_ssize_t l, o, i
+    cdef Py_ssize_t rows = batch.rows
+    for l in range(LANES):
+        target[l] = 0
+        target_x[l] = 0
+        w[l] = 1
+    for l in range(rows):
+        target[l] = a.labels[batch.first + l]
+    for l in range(rows):
+        target[l] = IGNORED if target[l] == a.ignore else target[l]
+    o = batch.first // a.g.inner
+    i = batch.first - o * a.g.inner
+    for l in range(rows):
+        if target[l] != IGNORED:
+            target_x[l] = x[o * a.x.outer + i * a.x.inner + target[l] * a.x.k]
+        i += 1
+        if i == a.g.inner:
+            i = 0
+            o += 1
+    if weight != NULL:
+        for l in range(rows):
+            w[l] = weight[max(target[l], <Py_ssize_t> 0)]
+    if row_weight != NULL:
+        for l in range(rows):
+            w[l] = times(row_weight[batch.first + l], w[l])
+
+
+cdef inline void store_at_targets(const Xent* a, const Tile* batch, const Py_ssize_t* target,
+                                  const real* at_target) noexcept nogil:
+    # The gradient at the rows' targets.
+    cdef real* grad = <real*> a.grad.data
+    cdef Py_ssize_t l
+    cdef Py_ssize_t o = batch.first // a.g.inner
+    cdef Py_ssize_t i = batch.first - o * a.g.inner
+    for l in range(batch.rows):
+        if target[l] != IGNORED:
+            grad[o * a.grad.outer + i * a.grad.inner + target[l] * a.grad.k] = at_target[l]
+        i += 1
+        if i == a.g.inner:
+            i = 0
+            o += 1
+
+
+cdef void index_batch(const Xent* a, const Tile* batch, real kind, layout how) noexcept nogil:
+    # Value and gradient where the targets are classes and there are no options but weights.
+    cdef const real* x = <const real*> a.x.data
     cdef real* value = <real*> a.value
     cdef real* grad = <real*> a.grad.data
-    cdef bint many = layout is many_rows
-    cdef bint whole = tile.chunks == 1
-    cdef Py_ssize_t any_ignored = False
+    cdef bint weighted = a.weight != NULL or a.row_weight != NULL
     cdef bint beyond = False
     cdef bint far
-    cdef Py_ssize_t rows = tile.rows
-    cdef Py_ssize_t lanes = LANES if many else 1
-    cdef Py_ssize_t chunk, start, steps, l
-    cdef Span xs
-    cdef Span gs
-    cdef Py_ssize_t target[LANES]   # class, or -1
-    cdef Py_ssize_t ignored[LANES]
+    cdef Py_ssize_t rows = batch.rows
+    cdef Py_ssize_t l
+    cdef Py_ssize_t target[LANES]
     cdef real b[CHUNK * LANES]
     # One number a row:
+    cdef real below[LANES]          # the largest logit but the target's
     cdef real m[LANES]
+    cdef real anchor[LANES]
     cdef real centre[LANES]
     cdef real n[LANES]
     cdef real low[LANES]
     cdef real magic[LANES]
+    cdef real w[LANES]              # the weight of its class, times its own
     cdef real target_x[LANES]
-    cdef real below[LANES]          # the largest of the others
-    cdef real anchor[LANES]
-    cdef real w[LANES]              # its weight, and the row's
     cdef real target_e[LANES]
     cdef real target_low[LANES]
     cdef real rest[LANES]
@@ -235,120 +250,49 @@ cdef void index_tile(const Xent* a, const Tile* tile, real kind, layout how) noe
     cdef real at_target[LANES]
     cdef real y
 
-    # 1. The rows: where they are, their targets and weights.
-    place(&a.x, &a.g, tile, &xs)
-    if grad != NULL:
-        place(&a.grad, &a.g, tile, &gs)
-    for l in range(rows, lanes):
-        target[l] = 0
-    for l in range(rows):
-        target[l] = a.labels[tile.first + l]
-    for l in range(rows):
-        ignored[l] = target[l] == a.ignore
-    for l in range(rows):
-        any_ignored |= ignored[l]
-    if any_ignored:
-        # Zeros stand for what is in such a row.
-        for l in range(rows):
-            target[l] = -1 if ignored[l] else target[l]
-    if any_ignored and not many:
-        clear_row(a, tile, &gs, &gs, b)
-        return
-    for l in range(lanes):
-        w[l] = 1
-    if weight != NULL:
-        for l in range(rows):
-            w[l] = weight[max(target[l], <Py_ssize_t> 0)]
-    if row_weight != NULL:
-        for l in range(rows):
-            w[l] = times(row_weight[tile.first + l], w[l])
-    place_targets(x, &xs, tile, target, a.x.k, target_x)
-
-    # 2. The largest logit. The target is masked, as it is left out of the sums.
-    fill_lanes(below, -<real> INFINITY)
-    for chunk in range(tile.chunks):
-        start = chunk * CHUNK
-        steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
-        load(x, &xs, tile, start, steps, -<real> INFINITY, b)
-        if any_ignored:
-            clear_ignored(ignored, any_ignored, steps, b)
-        mask_targets(target, rows, not many, start, steps, b, <const real*> NULL)
-        max_pass(b, steps, below)
-    if not many:
-        max_in_all(below)
-        fill_lanes(target_x, target_x[0])
+    batch_targets(a, batch, target, target_x, w)
+    batch_load(x, &a.x, &a.g, batch, target, b, below, how)
     for l in range(LANES):
         m[l] = target_x[l] if target_x[l] > below[l] else below[l]
     choose_anchor(below, m, anchor)
     far = choose_shift(m, centre, n, low, magic)
+    batch_sums(x, &a.x, &a.g, batch, target, centre, low, magic, anchor, far, b, grad, &a.grad,
+               rest, rest_low, how)
 
-    # 3. The sums over all classes but the target.
-    for chunk in range(tile.chunks):
-        start = chunk * CHUNK
-        steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
-        if not whole:
-            load(x, &xs, tile, start, steps, -<real> INFINITY, b)
-            if any_ignored:
-                clear_ignored(ignored, any_ignored, steps, b)
-            mask_targets(target, rows, not many, start, steps, b, <const real*> NULL)
-        sweep(b, steps, far, centre, low, magic, anchor, start == 0, rest, rest_low)
-        if grad != NULL and not whole:
-            store(grad, &gs, tile, start, steps, b)
-    settle(rest, rest_low, not many)
-
-    # 4. The value, and what the gradient is made of.
-    for l in range(lanes):
+    for l in range(LANES):
         y = target_x[l] - centre[l]
         target_e[l] = exp_parts(low[l] if low[l] > y else y, magic[l], &target_low[l])
-    for l in range(lanes):
+    for l in range(LANES):
         s[l] = rest[l] + target_e[l]
         s_low[l] = sum_error(rest[l], target_e[l], s[l]) + (rest_low[l] + target_low[l])
         inverse[l] = <real> 1.0 / s[l]
         inverse_low[l] = reciprocal_low(s[l], s_low[l], inverse[l])
     if value != NULL:
-        for l in range(lanes):
+        for l in range(LANES):
             cost[l] = cost_near(rest[l], rest_low[l], target_e[l], target_low[l], inverse[l])
-        for l in range(lanes):
-            beyond = beyond or not cost[l] < cost_range(kind)
+        for l in range(LANES):
+            beyond |= not cost[l] < cost_range(kind)
         if beyond:
-            for l in range(lanes):
+            for l in range(LANES):
                 y = cost_far(target_x[l] - centre[l], n[l], s[l], s_low[l])
                 cost[l] = cost[l] if cost[l] < cost_range(kind) else y
-        if weight == NULL and row_weight == NULL:
-            for l in range(rows):
-                value[tile.first + l] = cost[l]
-        else:
-            for l in range(rows):
-                value[tile.first + l] = times(w[l], cost[l])
-        if any_ignored:
-            for l in range(rows):
-                if ignored[l]:
-                    value[tile.first + l] = 0
+        if weighted:
+            for l in range(LANES):
+                cost[l] = times(w[l], cost[l])
+        for l in range(rows):
+            value[batch.first + l] = <real> 0.0 if target[l] == IGNORED else cost[l]
     if grad == NULL:
         return
-    for l in range(lanes):
+    for l in range(LANES):
         w[l] = <real> a.scale * w[l]
-        # (+ 0.0: a weight of 0 would give -0.0)
         y = rest[l] * inverse[l] + (rest[l] * inverse_low[l] + rest_low[l] * inverse[l])
+        # (0.0 - : a weight of 0 gives no -0.0)
         at_target[l] = <real> 0.0 - w[l] * y
+        w[l] = <real> 0.0 if target[l] == IGNORED else w[l]
         factor[l] = w[l] * inverse[l]
         factor_low[l] = product_error(w[l], inverse[l], factor[l]) + w[l] * inverse_low[l]
-    if any_ignored:
-        for l in range(rows):
-            if ignored[l]:
-                factor[l] = factor_low[l] = 0
-    if not many:
-        fill_lanes(factor, factor[0])
-        fill_lanes(factor_low, factor_low[0])
-
-    # 5. The gradient.
-    for chunk in range(tile.chunks):
-        start = chunk * CHUNK
-        steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
-        if not whole:
-            load(<const real*> grad, &gs, tile, start, steps, <real> 0.0, b)
-        store_scaled(grad, &gs, tile, start, steps, b, factor, factor_low)
-        store_targets(grad, &a.grad, &gs, tile, target, start, steps, at_target)
+    batch_store(grad, &a.grad, &a.g, batch, b, factor, factor_low, how)
+    store_at_targets(a, batch, target, at_target)
 
 
 cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
@@ -446,7 +390,7 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
         place(&weights, &a.g, tile, &ws)
     for l in range(lanes):
         ignored[l] = False
-        target[l] = -1
+        target[l] = IGNORED
         target_w[l] = target_x[l] = 0
         omega[l] = 1
     if by_target:
@@ -454,7 +398,7 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
             target[l] = a.labels[tile.first + l]
             if target[l] == a.ignore:
                 ignored[l] = any_ignored = True
-                target[l] = -1
+                target[l] = IGNORED
             elif tile.single:
                 target_x[l] = x[xs.lane[0] + target[l] * a.x.k]
             else:
@@ -560,7 +504,8 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
             exp_pass(b, steps, centre, low, magic, mark, rest, lost1, m, top_e, top_count,
                      below, lost2)
         else:
-            sweep(b, steps, far, centre, low, magic, anchor, start == 0, rest, lost1)
+            sweep(b, steps, far, centre, low, magic, anchor, <const real*> NULL,
+              <const real*> NULL, start == 0, rest, lost1)
         if by_top and by_target and (product or not whole):
             mask_targets(target, rows, tile.single, start, steps, b, target_e)
         if product:
@@ -690,7 +635,6 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
                     if ignored[l]:
                         factor[l] = factor_low[l] = 0
             store_scaled(grad, &gs, tile, start, steps, b, factor, factor_low)
-            store_targets(grad, &a.grad, &gs, tile, target, start, steps, at_target)
             continue
         if dense and not whole:
             dense_targets(a, tile, &ps, &ws, start, steps, b, mark, share, c)
@@ -724,38 +668,50 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
             mask_targets(target, rows, tile.single, start, steps, b, at_target)
         clear_ignored(ignored, any_ignored, steps, b)
         store(grad, &gs, tile, start, steps, b)
+    if not by_top and by_target:
+        store_at_targets(a, tile, target, at_target)
 
 
-cdef inline void xent_tile_number(const Xent* a, bint many, Py_ssize_t t,
-                                  bint wide) noexcept nogil:
-    cdef Tile tile = tile_number(&a.g, t, many)
-    cdef bint plain = (a.labels != NULL and a.smoothing == 0 and a.z_loss == 0
-                       and a.temperature == 1 and a.hess.data == NULL and a.v.data == NULL)
-    if not plain:
+cdef inline bint only_weights(const Xent* a) noexcept nogil:
+    # Whether index_batch will do.
+    return (a.labels != NULL and a.smoothing == 0 and a.z_loss == 0 and a.temperature == 1
+            and a.hess.data == NULL and a.v.data == NULL)
+
+
+cdef inline void xent_number(const Xent* a, bint beside, Py_ssize_t t, bint wide) noexcept nogil:
+    # Batch number t, or tile number t.
+    cdef Tile tile
+    if not only_weights(a):
+        tile = tile_number(&a.g, t, beside)
         if wide:
             xent_tile[double](a, &tile, 0)
         else:
             xent_tile[float](a, &tile, 0)
-    elif many:
+        return
+    tile = batch_number(&a.g, t, beside)
+    if beside:
         if wide:
-            index_tile[double, many_rows](a, &tile, 0, 0)
+            index_batch[double, many](a, &tile, 0, 0)
         else:
-            index_tile[float, many_rows](a, &tile, 0, 0)
+            index_batch[float, many](a, &tile, 0, 0)
     elif wide:
-        index_tile[double, one_row](a, &tile, 0, 0)
+        index_batch[double, in_turn](a, &tile, 0, 0)
     else:
-        index_tile[float, one_row](a, &tile, 0, 0)
+        index_batch[float, in_turn](a, &tile, 0, 0)
 
 
 cdef void xent_run(const Xent* a, bint wide) noexcept nogil:
-    cdef bint many = side_by_side(&a.g, &a.x)
-    cdef Py_ssize_t tiles = tile_count(&a.g, many)
+    cdef bint beside = side_by_side(&a.g, &a.x)
+    cdef Py_ssize_t count = tile_count(&a.g, beside)
     cdef Py_ssize_t t
-    cdef int threads = team(<double> a.g.outer * a.g.k * a.g.inner, tiles)
+    cdef int threads
+    if only_weights(a):
+        count = batch_count(&a.g, beside)
+    threads = team(<double> a.g.outer * a.g.k * a.g.inner, count)
     if threads == 1:
-        for t in range(tiles):
-            xent_tile_number(a, many, t, wide)
+        for t in range(count):
+            xent_number(a, beside, t, wide)
     else:
-        for t in prange(tiles, num_threads=threads, schedule="static"):
-            xent_tile_number(a, many, t, wide)
+        for t in prange(count, num_threads=threads, schedule="static"):
+            xent_number(a, beside, t, wide)
     feclearexcept(FE_ALL_EXCEPT)

@@ -16,22 +16,53 @@ cdef extern from "<fenv.h>" nogil:
     int feclearexcept(int)
 
 
+cdef inline void exp_lifted_block(const real* x, real* e, Py_ssize_t n) noexcept nogil:
+    # e = exp_lifted(x), in a buffer of BLOCK values of which some after n are written as well.
+    cdef Py_ssize_t i
+    cdef Py_ssize_t lanes = (n + LANES - 1) // LANES
+    cdef real y[BLOCK]
+    cdef real magic[LANES]
+    cdef real low = lowest(<real> 0.0)
+    fill_lanes(magic, magic_of(lift(low)))
+    for i in range(n):
+        y[i] = -x[i] if x[i] > 0 else x[i]
+        y[i] = low if y[i] < low else y[i]
+    for i in range(n, lanes * LANES):
+        y[i] = 0
+    for i in range(lanes):
+        exp_each(<const real*> y + i * LANES, magic, e + i * LANES)
+
+
 cdef void sigmoid_block(const real* x, real* out, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
-    for i in range(n):
-        out[i] = sigmoid(x[i])
+    if FASTCE_HAS_EXP_LANES:
+        if real is double:
+            fastce_sigmoid_d(x, out, n, lowest(<real> 0.0), magic_of(lift(<real> 0.0)),
+                             lift_factor(<real> 0.0))
+        else:
+            fastce_sigmoid_f(x, out, n, lowest(<real> 0.0), magic_of(lift(<real> 0.0)),
+                             lift_factor(<real> 0.0))
+    else:
+        for i in range(n):
+            out[i] = sigmoid(x[i])
 
 
 cdef void log_sigmoid_block(const real* x, real* out, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
+    cdef real e[BLOCK]
+    exp_lifted_block(x, e, n)
     for i in range(n):
-        out[i] = (x[i] if x[i] < 0 else <real> 0.0) - log1p_exp_minus(x[i])
+        out[i] = (x[i] if x[i] < 0 else <real> 0.0) - \
+            log1p_unit(e[i] * (<real> 1.0 / lift_factor(x[i])))
 
 
 cdef void softplus_block(const real* x, real* out, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
+    cdef real e[BLOCK]
+    exp_lifted_block(x, e, n)
     for i in range(n):
-        out[i] = (x[i] if x[i] > 0 else <real> 0.0) + log1p_exp_minus(x[i])
+        out[i] = (x[i] if x[i] > 0 else <real> 0.0) + \
+            log1p_unit(e[i] * (<real> 1.0 / lift_factor(x[i])))
 
 
 cdef void logit_block(const real* x, real* out, Py_ssize_t n) noexcept nogil:
@@ -145,12 +176,17 @@ cdef inline void unary_blocks(Loop* loop, char** args, const Py_ssize_t* strides
     cdef Py_ssize_t i = start
     cdef Py_ssize_t n
     cdef const char* source
+    cdef char* to
     while i < stop:
         n = min(stop - i, <Py_ssize_t> BLOCK)
         source = as_block(args[0] + i * strides[0], strides[0], loop.first, sizeof(real), same,
                           x, n)
-        (<Block1> loop.block)(source, y, n)
-        scatter(y, args[1] + i * strides[1], strides[1], n)
+        to = args[1] + i * strides[1]
+        if strides[1] == sizeof(real) and source != to:
+            (<Block1> loop.block)(source, to, n)
+        else:
+            (<Block1> loop.block)(source, y, n)
+            scatter(y, to, strides[1], n)
         i += n
 
 

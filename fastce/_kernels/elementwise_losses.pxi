@@ -35,7 +35,7 @@ cdef struct Pointwise:
 
 cdef void sigmoid_cross_entropy_block(const real* x, const real* t, const real* neither,
                                       const real* pos_weight, real* value, real* grad, real* hess,
-                                      bint curved, Py_ssize_t n) noexcept nogil:
+                                      bint sloped, bint curved, Py_ssize_t n) noexcept nogil:
     # pos = t pos_weight, neg = `neither` = 1 - t, L = log1p(e**-|x|):
     #   (pos + neg) L + (neg x or -pos x, whichever is positive)
     #   neg sigmoid(x) - pos sigmoid(-x)
@@ -44,27 +44,33 @@ cdef void sigmoid_cross_entropy_block(const real* x, const real* t, const real* 
     cdef real one = <real> 1.0
     cdef real zero = <real> 0.0
     cdef real up = lift_factor(one)
-    cdef real e, pos, neg, a, b, side, inverse
+    cdef real e[BLOCK]
+    cdef real pos, neg, a, b, side, y, z, inverse
+    exp_lifted_block(x, e, n)
     for i in range(n):
-        e = exp_lifted(x[i])
         pos = t[i] * pos_weight[i]
-        neg = neither[i]
-        side = pos if x[i] < 0 else neg
+        side = pos if x[i] < 0 else neither[i]
         a = -x[i] if x[i] < 0 else x[i]
         # A target without a share contributes 0, also where x is infinite.
-        value[i] = (pos + neg) * log1p(e * (one / up)) + (zero if side == 0 else side * a)
-        a = e if x[i] < 0 else up
-        b = up if x[i] < 0 else e
-        grad[i] = (neg * a - pos * b) / (up + e)
-        # (as in `sigmoid`)
-        side = (neg * a - pos * b) - e * grad[i]
-        a = pos if x[i] < 0 else neg
-        grad[i] = side * (one / up) if e < <real> 0.25 * up and a == 0 else grad[i]
+        value[i] = (pos + neither[i]) * log1p_unit(e[i] * (one / up)) + \
+            (zero if side == 0 else side * a)
+    if not sloped:
+        return
+    for i in range(n):
+        pos = t[i] * pos_weight[i]
+        neg = neither[i]
+        a = e[i] if x[i] < 0 else up
+        b = up if x[i] < 0 else e[i]
+        side = pos if x[i] < 0 else neg
+        z = neg * a - pos * b
+        y = z / (up + e[i])
+        # (as in `sigmoid_of`, where there is nothing but the small term)
+        z = (z - e[i] * y) * (one / up)
+        grad[i] = z if (side == 0) & (e[i] < <real> 0.25 * up) else y
     if curved:
         for i in range(n):
-            e = exp_lifted(x[i])
-            inverse = one / (up + e)
-            hess[i] = (t[i] * pos_weight[i] + neither[i]) * ((e * inverse) * (up * inverse))
+            inverse = one / (up + e[i])
+            hess[i] = (t[i] * pos_weight[i] + neither[i]) * ((e[i] * inverse) * (up * inverse))
 
 
 cdef void binary_cross_entropy_block(const real* p, const real* t, real* value, real* grad,
@@ -216,6 +222,7 @@ cdef void pointwise_piece(const Pointwise* a, Py_ssize_t piece, real kind) noexc
     cdef real half = <real> (0.5 * a.smoothing)
     cdef real scale = <real> a.scale
     cdef bint curved = a.hess.data != NULL or a.v.data != NULL
+    cdef bint sloped = curved or a.grad.data != NULL
     fill_lanes(sums, 0.0)
     fill_lanes(lost, 0.0)
     for i in range(BLOCK):
@@ -234,7 +241,7 @@ cdef void pointwise_piece(const Pointwise* a, Py_ssize_t piece, real kind) noexc
         if a.pos_weight.data != NULL:
             gather_flat(&a.pos_weight, a.columns, start, n, p)
         if a.loss == SIGMOID_CROSS_ENTROPY:
-            sigmoid_cross_entropy_block(x, t, s, p, value, grad, hess, curved, n)
+            sigmoid_cross_entropy_block(x, t, s, p, value, grad, hess, sloped, curved, n)
         elif a.loss == BINARY_CROSS_ENTROPY:
             binary_cross_entropy_block(x, t, value, grad, hess, n)
         elif a.loss == FOCAL:
@@ -245,7 +252,9 @@ cdef void pointwise_piece(const Pointwise* a, Py_ssize_t piece, real kind) noexc
             gather_flat(&a.weight, a.columns, start, n, w)
             for i in range(n):
                 value[i] = times(w[i], value[i])
-                grad[i] = times(w[i], grad[i])
+            if sloped:
+                for i in range(n):
+                    grad[i] = times(w[i], grad[i])
             if curved:
                 for i in range(n):
                     hess[i] = times(w[i], hess[i])

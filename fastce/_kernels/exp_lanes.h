@@ -130,7 +130,8 @@ static inline void fastce_exp_each_f(const float *y, const float *magic, float *
 
 /* `sweep` of tiles.pxi, the anchor taken off. */
 static inline void fastce_sweep_d(double *b, ptrdiff_t steps, const double *low,
-                                  const double *magic, const double *anchor, double *total,
+                                  const double *magic, const double *anchor,
+                                  const double *ahead, const double *result, double *total,
                                   double *lost)
 {
     for (int l = 0; l < FASTCE_LANES; l += 8) {
@@ -141,6 +142,14 @@ static inline void fastce_sweep_d(double *b, ptrdiff_t steps, const double *low,
         double *x = b + l;
         ptrdiff_t i = 0;
         for (; i + 1 < steps; i += 2, x += 2 * FASTCE_LANES) {
+            if (ahead) {
+                __builtin_prefetch(ahead + i * FASTCE_LANES + l);
+                __builtin_prefetch(ahead + (i + 1) * FASTCE_LANES + l);
+            }
+            if (result) {
+                __builtin_prefetch(result + i * FASTCE_LANES + l, 1);
+                __builtin_prefetch(result + (i + 1) * FASTCE_LANES + l, 1);
+            }
             __m512d e = fastce_exp8(_mm512_max_pd(least, _mm512_loadu_pd(x)), base);
             __m512d f = fastce_exp8(_mm512_max_pd(least, _mm512_loadu_pd(x + FASTCE_LANES)), base);
             __m512d t;
@@ -165,7 +174,8 @@ static inline void fastce_sweep_d(double *b, ptrdiff_t steps, const double *low,
 }
 
 static inline void fastce_sweep_f(float *b, ptrdiff_t steps, const float *low,
-                                  const float *magic, const float *anchor, float *total,
+                                  const float *magic, const float *anchor,
+                                  const float *ahead, const float *result, float *total,
                                   float *lost)
 {
     for (int l = 0; l < FASTCE_LANES; l += 16) {
@@ -176,6 +186,14 @@ static inline void fastce_sweep_f(float *b, ptrdiff_t steps, const float *low,
         float *x = b + l;
         ptrdiff_t i = 0;
         for (; i + 1 < steps; i += 2, x += 2 * FASTCE_LANES) {
+            if (ahead) {
+                __builtin_prefetch(ahead + i * FASTCE_LANES + l);
+                __builtin_prefetch(ahead + (i + 1) * FASTCE_LANES + l);
+            }
+            if (result) {
+                __builtin_prefetch(result + i * FASTCE_LANES + l, 1);
+                __builtin_prefetch(result + (i + 1) * FASTCE_LANES + l, 1);
+            }
             __m512 e = fastce_exp16(_mm512_max_ps(least, _mm512_loadu_ps(x)), base);
             __m512 f = fastce_exp16(_mm512_max_ps(least, _mm512_loadu_ps(x + FASTCE_LANES)), base);
             __m512 t;
@@ -196,6 +214,49 @@ static inline void fastce_sweep_f(float *b, ptrdiff_t steps, const float *low,
         }
         _mm512_storeu_ps(total + l, _mm512_sub_ps(s, _mm512_loadu_ps(anchor + l)));
         _mm512_storeu_ps(lost + l, q);
+    }
+}
+
+/* out = sigmoid(x) of vecmath.pxd, which names the constants. x may be out. */
+static inline void fastce_sigmoid_d(const double *x, double *out, ptrdiff_t n, double least,
+                                    double magic, double up)
+{
+    double all[8];
+    for (int l = 0; l < 8; l++)
+        all[l] = magic;
+    const __m512d base = fastce_base8(all), raise = _mm512_set1_pd(up);
+    for (ptrdiff_t i = 0; i < n; i += 8) {
+        const __mmask8 some = (__mmask8) (n - i < 8 ? (1 << (n - i)) - 1 : -1);
+        __m512d v = _mm512_maskz_loadu_pd(some, x + i);
+        __mmask8 negative = _mm512_movepi64_mask(_mm512_castpd_si512(v));
+        __m512d e = _mm512_max_pd(_mm512_set1_pd(least), _mm512_or_pd(v, _mm512_set1_pd(-0.0)));
+        e = fastce_exp8(e, base);
+        __m512d y = _mm512_div_pd(_mm512_mask_mov_pd(raise, negative, e), _mm512_add_pd(raise, e));
+        __mmask8 small = _mm512_mask_cmp_pd_mask(negative, e, _mm512_set1_pd(0.25 * up),
+                                                 _CMP_LT_OQ);
+        y = _mm512_mask_mul_pd(y, small, _mm512_fnmadd_pd(e, y, e), _mm512_set1_pd(1 / up));
+        _mm512_mask_storeu_pd(out + i, some, y);
+    }
+}
+
+static inline void fastce_sigmoid_f(const float *x, float *out, ptrdiff_t n, float least,
+                                    float magic, float up)
+{
+    float all[16];
+    for (int l = 0; l < 16; l++)
+        all[l] = magic;
+    const __m512 base = fastce_base16(all), raise = _mm512_set1_ps(up);
+    for (ptrdiff_t i = 0; i < n; i += 16) {
+        const __mmask16 some = (__mmask16) (n - i < 16 ? (1 << (n - i)) - 1 : -1);
+        __m512 v = _mm512_maskz_loadu_ps(some, x + i);
+        __mmask16 negative = _mm512_movepi32_mask(_mm512_castps_si512(v));
+        __m512 e = _mm512_max_ps(_mm512_set1_ps(least), _mm512_or_ps(v, _mm512_set1_ps(-0.0f)));
+        e = fastce_exp16(e, base);
+        __m512 y = _mm512_div_ps(_mm512_mask_mov_ps(raise, negative, e), _mm512_add_ps(raise, e));
+        __mmask16 small = _mm512_mask_cmp_ps_mask(negative, e, _mm512_set1_ps(0.25f * up),
+                                                 _CMP_LT_OQ);
+        y = _mm512_mask_mul_ps(y, small, _mm512_fnmadd_ps(e, y, e), _mm512_set1_ps(1 / up));
+        _mm512_mask_storeu_ps(out + i, some, y);
     }
 }
 
@@ -306,8 +367,12 @@ static inline void fastce_store_rows_f(float *x, const ptrdiff_t *lane, ptrdiff_
 #define FASTCE_HAS_EXP_LANES 0
 #define fastce_exp_each_d(y, magic, e) ((void) 0)
 #define fastce_exp_each_f(y, magic, e) ((void) 0)
-#define fastce_sweep_d(b, steps, low, magic, anchor, total, lost) ((void) 0)
-#define fastce_sweep_f(b, steps, low, magic, anchor, total, lost) ((void) 0)
+#define fastce_sweep_d(b, steps, low, magic, anchor, ahead, result, total, lost) \
+    ((void) 0)
+#define fastce_sweep_f(b, steps, low, magic, anchor, ahead, result, total, lost) \
+    ((void) 0)
+#define fastce_sigmoid_d(x, out, n, least, magic, up) ((void) 0)
+#define fastce_sigmoid_f(x, out, n, least, magic, up) ((void) 0)
 #define fastce_load_rows_d(x, lane, steps, b) ((void) 0)
 #define fastce_load_rows_f(x, lane, steps, b) ((void) 0)
 #define fastce_store_rows_d(x, lane, steps, b) ((void) 0)

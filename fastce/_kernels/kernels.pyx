@@ -14,17 +14,18 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 from fastce._kernels.vecmath cimport (
-    exp_lifted, exp_parts, exp_scaled, lift, lift_factor, ln2_high, ln2_low, log, log1p,
-    log1p_exp_minus, log1p_sum, log_parts, logit, lowest, magic_of, power_of_two,
-    product_error, real, reciprocal_low, round_magic, sigmoid,
+    exp_lifted, exp_parts, exp_scaled, lift, lift_factor, ln2_high, ln2_low, log, log1p, log1p_sum,
+    log1p_unit, log_parts, logit, lowest, magic_of, power_of_two, product_error, real,
+    reciprocal_low, round_magic, sigmoid, sigmoid_of,
 )
 
 cnp.import_array()
 cnp.import_ufunc()
 
 include "parallel.pxi"
-include "elementwise.pxi"
 include "tiles.pxi"
+include "elementwise.pxi"
+include "batches.pxi"
 include "softmax.pxi"
 include "sums.pxi"
 include "cross_entropy.pxi"

@@ -208,9 +208,9 @@ cdef void probability_tile(int op, const Xent* a, const Tile* tile, real kind) n
             value[tile.first + l] = times(row_weight[tile.first + l], raw[l])
 
 
-cdef inline void probability_tile_number(int op, const Xent* a, bint many, Py_ssize_t t,
+cdef inline void probability_tile_number(int op, const Xent* a, bint beside, Py_ssize_t t,
                                          bint wide) noexcept nogil:
-    cdef Tile tile = tile_number(&a.g, t, many)
+    cdef Tile tile = tile_number(&a.g, t, beside)
     if wide:
         probability_tile[double](op, a, &tile, 0)
     else:
@@ -218,14 +218,14 @@ cdef inline void probability_tile_number(int op, const Xent* a, bint many, Py_ss
 
 
 cdef void probability_run(int op, const Xent* a, bint wide) noexcept nogil:
-    cdef bint many = side_by_side(&a.g, &a.x)
-    cdef Py_ssize_t tiles = tile_count(&a.g, many)
+    cdef bint beside = side_by_side(&a.g, &a.x)
+    cdef Py_ssize_t tiles = tile_count(&a.g, beside)
     cdef Py_ssize_t t
     cdef int threads = team(2.0 * a.g.outer * a.g.k * a.g.inner, tiles)
     if threads == 1:
         for t in range(tiles):
-            probability_tile_number(op, a, many, t, wide)
+            probability_tile_number(op, a, beside, t, wide)
     else:
         for t in prange(tiles, num_threads=threads, schedule="static"):
-            probability_tile_number(op, a, many, t, wide)
+            probability_tile_number(op, a, beside, t, wide)
     feclearexcept(FE_ALL_EXCEPT)

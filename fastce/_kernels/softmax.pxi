@@ -16,21 +16,15 @@ cdef enum:
     ENTROPY
 
 
-cdef inline bint span_has_nan(const real* x, const Span* span, const Tile* tile,
-                              Py_ssize_t l) noexcept nogil:
-    # Of row l of the tile. Only asked of rows whose largest value is infinite.
-    cdef Py_ssize_t i, lane
-    cdef Py_ssize_t lanes = 1
-    cdef real value
-    if tile.single:
-        lanes = LANES
-    for i in range(tile.steps):
-        if tile.single and i == tile.steps - 1:
-            lanes = tile.last
-        for lane in range(lanes):
-            value = x[(span.lane[0] + lane if span.unit else span.lane[l + lane]) + i * span.step]
-            if value != value:
-                return True
+cdef inline bint row_has_nan(const real* x, const Array3* a, const Geometry* g,
+                             Py_ssize_t r) noexcept nogil:
+    # Only asked of rows whose largest value is infinite.
+    cdef Py_ssize_t o = r // g.inner
+    cdef const real* row = x + o * a.outer + (r - o * g.inner) * a.inner
+    cdef Py_ssize_t j
+    for j in range(g.k):
+        if row[j * a.k] != row[j * a.k]:
+            return True
     return False
 
 
@@ -88,9 +82,89 @@ cdef void sums_near_one(const real* x, const Span* span, const Tile* tile, const
         excess[l] = y * (<real> 1.0 / up)
 
 
+cdef inline void rows_near_one(const real* x, const Array3* xa, const Geometry* g,
+                               const Tile* batch, const real* m, real* b, real* excess, real* low,
+                               layout how) noexcept nogil:
+    # sums_near_one of each row.
+    cdef Py_ssize_t r
+    cdef Span span
+    cdef Tile tile
+    cdef real top[LANES]
+    cdef real sums[LANES]
+    cdef real rests[LANES]
+    if layout is many:
+        place(xa, g, batch, &span)
+        sums_near_one(x, &span, batch, m, b, excess, low)
+    else:
+        for r in range(batch.rows):
+            tile = row_of(batch, r)
+            place(xa, g, &tile, &span)
+            fill_lanes(top, m[r])
+            sums_near_one(x, &span, &tile, top, b, sums, rests)
+            excess[r], low[r] = sums[0], rests[0]
+
+
+cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array3* ya, real* row,
+                        const Tile* batch, real kind, layout how) noexcept nogil:
+    # SOFTMAX, LOGSUMEXP and its backward. x (outer, k, inner); y the same, or row (outer * inner,).
+    cdef const real* x = <const real*> xa.data
+    cdef real* out = <real*> ya.data
+    cdef real infinity = <real> INFINITY
+    cdef bint far
+    cdef bint near_one = False
+    cdef Py_ssize_t l
+    cdef real b[CHUNK * LANES]
+    # One number a row:
+    cdef real m[LANES]
+    cdef real anchor[LANES]
+    cdef real centre[LANES]
+    cdef real n[LANES]
+    cdef real low[LANES]
+    cdef real magic[LANES]
+    cdef real total[LANES]
+    cdef real lost[LANES]
+    cdef real of_row[LANES]
+    cdef real factor[LANES]
+    cdef real factor_low[LANES]
+    cdef real y
+
+    batch_load(x, xa, g, batch, <const Py_ssize_t*> NULL, b, m, how)
+    choose_anchor(m, m, anchor)
+    far = choose_shift(m, centre, n, low, magic)
+    batch_sums(x, xa, g, batch, <const Py_ssize_t*> NULL, centre, low, magic, anchor, far, b, out,
+               ya, total, lost, how)
+    if op == LOGSUMEXP:
+        for l in range(LANES):
+            of_row[l] = centre[l] + log_parts(total[l], lost[l], n[l] - lift(kind))
+        for l in range(batch.rows):
+            near_one |= (m[l] < 1) & (m[l] > -1) & (of_row[l] < 1) & (of_row[l] > -1)
+        if near_one:
+            # Here the rounding of the e_j would be more than that of the result.
+            rows_near_one(x, xa, g, batch, m, b, total, lost, how)
+            for l in range(LANES):
+                y = log1p_sum(total[l], lost[l])
+                of_row[l] = y if (m[l] < 1) & (m[l] > -1) & (of_row[l] < 1) & (of_row[l] > -1) \
+                    else of_row[l]
+        for l in range(batch.rows):
+            row[batch.first + l] = of_row[l]
+            if m[l] == infinity or m[l] == -infinity:
+                row[batch.first + l] = <real> NAN if row_has_nan(x, xa, g, batch.first + l) else m[l]
+        return
+    fill_lanes(of_row, <real> 1.0)
+    if op == LOGSUMEXP_BACKWARD:
+        for l in range(batch.rows):
+            of_row[l] = row[batch.first + l]
+    for l in range(LANES):
+        y = <real> 1.0 / total[l]
+        factor[l] = of_row[l] * y
+        factor_low[l] = product_error(of_row[l], y, factor[l]) + \
+            of_row[l] * reciprocal_low(total[l], lost[l], y)
+    batch_store(out, ya, g, batch, b, factor, factor_low, how)
+
+
 cdef void softmax_tile(int op, const Geometry* g, const Array3* xa, const Array3* ya, real* row,
                        const Tile* tile, real kind) noexcept nogil:
-    # x (outer, k, inner); y the same, or row (outer * inner,) for LOGSUMEXP and ENTROPY.
+    # LOG_SOFTMAX and ENTROPY. x (outer, k, inner); y the same, or row (outer * inner,).
     cdef const real* x = <const real*> xa.data
     cdef real* out = <real*> ya.data
     cdef Span xs
@@ -101,7 +175,6 @@ cdef void softmax_tile(int op, const Geometry* g, const Array3* xa, const Array3
     cdef real n[LANES]
     cdef real low[LANES]
     cdef real magic[LANES]
-    cdef real anchor[LANES]
     cdef real total[LANES]
     cdef real lost[LANES]
     cdef real below[LANES]
@@ -111,18 +184,13 @@ cdef void softmax_tile(int op, const Geometry* g, const Array3* xa, const Array3
     cdef real weighted[LANES]
     cdef real weighted_lost[LANES]
     cdef real factor[LANES]
-    cdef real factor_low[LANES]
-    cdef real factor_of_row[LANES]
     cdef real top[LANES]
     cdef real top_x[LANES]
     cdef bint whole = tile.chunks == 1
-    cdef bint by_top = op == LOG_SOFTMAX or op == ENTROPY
-    cdef bint near_one = False
     cdef Py_ssize_t lanes = 1 if tile.single else LANES
     cdef Py_ssize_t chunk, start, steps, i, l
     cdef real infinity = <real> INFINITY
     cdef real ratio, y
-    cdef bint far
 
     place(xa, g, tile, &xs)
     nowhere(&ys)
@@ -136,19 +204,16 @@ cdef void softmax_tile(int op, const Geometry* g, const Array3* xa, const Array3
         max_pass(b, steps, m)
     if tile.single:
         max_in_all(m)
-    far = choose_shift(m, centre, n, low, magic)
+    choose_shift(m, centre, n, low, magic)
 
-    if not by_top:
-        choose_anchor(m, m, anchor)
-    else:
-        fill_lanes(total, <real> 0.0)
-        fill_lanes(lost, <real> 0.0)
-        fill_lanes(below, <real> 0.0)
-        fill_lanes(below_lost, <real> 0.0)
-        fill_lanes(top_e, <real> 0.0)
-        fill_lanes(top_count, <real> 0.0)
-        fill_lanes(weighted, <real> 0.0)
-        fill_lanes(weighted_lost, <real> 0.0)
+    fill_lanes(total, <real> 0.0)
+    fill_lanes(lost, <real> 0.0)
+    fill_lanes(below, <real> 0.0)
+    fill_lanes(below_lost, <real> 0.0)
+    fill_lanes(top_e, <real> 0.0)
+    fill_lanes(top_count, <real> 0.0)
+    fill_lanes(weighted, <real> 0.0)
+    fill_lanes(weighted_lost, <real> 0.0)
     for chunk in range(tile.chunks):
         start = chunk * CHUNK
         steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
@@ -156,86 +221,49 @@ cdef void softmax_tile(int op, const Geometry* g, const Array3* xa, const Array3
             load(x, &xs, tile, start, steps, -infinity, b)
         if op == ENTROPY:
             entropy_pass(b, steps, centre, n, low, magic, m, weighted, weighted_lost)
-        if by_top:
-            exp_pass(b, steps, centre, low, magic, <real> 0.0, total, lost, m, top_e, top_count,
-                     below, below_lost)
-        else:
-            sweep(b, steps, far, centre, low, magic, anchor, start == 0, total, lost)
-            if not whole and out != NULL:
-                store(out, &ys, tile, start, steps, b)
+        exp_pass(b, steps, centre, low, magic, <real> 0.0, total, lost, m, top_e, top_count, below,
+                 below_lost)
     settle(total, lost, tile.single)
-    if by_top:
-        settle(below, below_lost, tile.single)
-        settle(weighted, weighted_lost, tile.single)
-        if tile.single:
-            max_in_all(top_e)
-            sum_in_all(top_count)
+    settle(below, below_lost, tile.single)
+    settle(weighted, weighted_lost, tile.single)
+    if tile.single:
+        max_in_all(top_e)
+        sum_in_all(top_count)
 
-    if op == LOGSUMEXP:
-        for l in range(lanes):
-            top[l] = centre[l] + log_parts(total[l], lost[l], n[l] - lift(<real> 0.0))
-            near_one = near_one or (-1 < m[l] < 1 and -1 < top[l] < 1)
-        if near_one:
-            # Here the rounding of the e_j would be more than that of the result.
-            sums_near_one(x, &xs, tile, m, b, total, lost)
-            for l in range(lanes):
-                y = log1p_sum(total[l], lost[l])
-                top[l] = y if -1 < m[l] < 1 and -1 < top[l] < 1 else top[l]
+    for l in range(lanes):
+        y = exp_parts(m[l] - centre[l], magic[l], &ratio)
+        top[l] = (top_count[l] - <real> 1.0) * top_e[l]
+        top[l] = cost_near(below[l] + top[l], below_lost[l], y, ratio, <real> 1.0 / total[l])
+        # A value that leads is recognised by x_j == m.
+        top_x[l] = m[l] if top[l] < <real> 0.7 else infinity
+        factor[l] = log_parts(total[l], lost[l], -lift(<real> 0.0))
+    if op == ENTROPY:
         for l in range(tile.rows):
-            row[tile.first + l] = top[l]
-            if m[l] == infinity or m[l] == -infinity:
-                row[tile.first + l] = <real> NAN if span_has_nan(x, &xs, tile, l) else m[l]
+            # Those equal to the largest are left out of `weighted`: their share is top.
+            row[tile.first + l] = (weighted[l] + below[l] * factor[l]
+                                   + top_count[l] * top_e[l] * top[l]) / total[l]
         return
-    if by_top:
-        for l in range(lanes):
-            y = exp_parts(m[l] - centre[l], magic[l], &ratio)
-            top[l] = (top_count[l] - <real> 1.0) * top_e[l]
-            top[l] = cost_near(below[l] + top[l], below_lost[l], y, ratio, <real> 1.0 / total[l])
-            # A value that leads is recognised by x_j == m.
-            top_x[l] = m[l] if top[l] < <real> 0.7 else infinity
-            factor[l] = log_parts(total[l], lost[l], -lift(<real> 0.0))
-        if op == ENTROPY:
-            for l in range(tile.rows):
-                # Those equal to the largest are left out of `weighted`: their share is top.
-                row[tile.first + l] = (weighted[l] + below[l] * factor[l]
-                                       + top_count[l] * top_e[l] * top[l]) / total[l]
-            return
-        for l in range(tile.rows):
-            factor[l] = factor[l] + n[l] * ln2_low(ratio)
-            top[l] = <real> 0.0 - top[l]
-            if m[l] == infinity:
-                # inf - inf and x - inf, unless a NaN spoils the row
-                factor[l] = <real> NAN if span_has_nan(x, &xs, tile, l) else <real> 0.0
-    else:
-        fill_lanes(factor_of_row, <real> 1.0)
-        if op == LOGSUMEXP_BACKWARD:
-            memcpy(factor_of_row, row + tile.first, tile.rows * sizeof(real))
-        for l in range(lanes):
-            ratio = <real> 1.0 / total[l]
-            factor[l] = factor_of_row[l] * ratio
-            factor_low[l] = product_error(factor_of_row[l], ratio, factor[l]) + \
-                factor_of_row[l] * reciprocal_low(total[l], lost[l], ratio)
+    for l in range(tile.rows):
+        factor[l] = factor[l] + n[l] * ln2_low(ratio)
+        top[l] = <real> 0.0 - top[l]
+        if m[l] == infinity:
+            # inf - inf and x - inf, unless a NaN spoils the row
+            factor[l] = <real> NAN if row_has_nan(x, xa, g, tile.first + l) else <real> 0.0
     if tile.single:
         fill_lanes(factor, factor[0])
-        fill_lanes(factor_low, factor_low[0])
         fill_lanes(top, top[0])
         fill_lanes(top_x, top_x[0])
 
     for chunk in range(tile.chunks):
         start = chunk * CHUNK
         steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
-        if op == LOG_SOFTMAX:
-            load(x, &xs, tile, start, steps, -infinity, b)
-            for i in range(steps):
-                for l in range(LANES):
-                    y = b[i * LANES + l]
-                    b[i * LANES + l] = top[l] if y == top_x[l] else \
-                        ((y - centre[l]) - n[l] * ln2_high(y)) - factor[l]
-            store(out, &ys, tile, start, steps, b)
-        else:
-            if not whole:
-                load(<const real*> out, &ys, tile, start, steps, <real> 0.0, b)
-            store_scaled(out, &ys, tile, start, steps, b, factor, factor_low)
+        load(x, &xs, tile, start, steps, -infinity, b)
+        for i in range(steps):
+            for l in range(LANES):
+                y = b[i * LANES + l]
+                b[i * LANES + l] = top[l] if y == top_x[l] else \
+                    ((y - centre[l]) - n[l] * ln2_high(y)) - factor[l]
+        store(out, &ys, tile, start, steps, b)
 
 
 cdef void backward_tile(bint logarithm, const Geometry* g, const Array3* ga, const Array3* ya,
@@ -317,26 +345,45 @@ cdef inline bint side_by_side(const Geometry* g, const Array3* x) noexcept nogil
     return g.k <= FEW_CLASSES or (x.k != 1 and x.inner == 1 and g.inner >= LANES)
 
 
-cdef inline Py_ssize_t tile_count(const Geometry* g, bint many) noexcept nogil:
+cdef inline Py_ssize_t tile_count(const Geometry* g, bint beside) noexcept nogil:
     cdef Py_ssize_t rows = g.outer * g.inner
-    return (rows + LANES - 1) // LANES if many else rows
+    return (rows + LANES - 1) // LANES if beside else rows
 
 
-cdef inline Tile tile_number(const Geometry* g, Py_ssize_t t, bint many) noexcept nogil:
+cdef inline Tile tile_number(const Geometry* g, Py_ssize_t t, bint beside) noexcept nogil:
     cdef Py_ssize_t rows = g.outer * g.inner
-    if many:
+    if beside:
         return tile_at(g, t * LANES, min(<Py_ssize_t> LANES, rows - t * LANES), False)
     return tile_at(g, t, 1, True)
 
 
+cdef inline bint in_batches(int op) noexcept nogil:
+    # Whether softmax_batch computes it.
+    return op == SOFTMAX or op == LOGSUMEXP or op == LOGSUMEXP_BACKWARD
+
+
 cdef inline void softmax_tile_number(int op, const Geometry* g, const Array3* x, const Array3* y,
-                                     void* row, bint many, Py_ssize_t t,
+                                     void* row, bint beside, Py_ssize_t t,
                                      bint wide) noexcept nogil:
-    cdef Tile tile = tile_number(g, t, many)
-    if wide:
-        softmax_tile[double](op, g, x, y, <double*> row, &tile, 0)
+    # Tile number t, or batch number t.
+    cdef Tile tile
+    if not in_batches(op):
+        tile = tile_number(g, t, beside)
+        if wide:
+            softmax_tile[double](op, g, x, y, <double*> row, &tile, 0)
+        else:
+            softmax_tile[float](op, g, x, y, <float*> row, &tile, 0)
+        return
+    tile = batch_number(g, t, beside)
+    if beside:
+        if wide:
+            softmax_batch[double, many](op, g, x, y, <double*> row, &tile, 0, 0)
+        else:
+            softmax_batch[float, many](op, g, x, y, <float*> row, &tile, 0, 0)
+    elif wide:
+        softmax_batch[double, in_turn](op, g, x, y, <double*> row, &tile, 0, 0)
     else:
-        softmax_tile[float](op, g, x, y, <float*> row, &tile, 0)
+        softmax_batch[float, in_turn](op, g, x, y, <float*> row, &tile, 0, 0)
 
 
 cdef void array3(object array, Array3* out):
@@ -380,24 +427,27 @@ def softmax_family(int op, x, y, row):
     geometry_of(x, &g)
     array3(x, &xa)
     array3(y, &ya)
-    cdef bint many = side_by_side(&g, &xa)
-    cdef Py_ssize_t tiles = tile_count(&g, many)
+    cdef bint beside = side_by_side(&g, &xa)
+    cdef Py_ssize_t tiles = tile_count(&g, beside)
     cdef Py_ssize_t t
-    cdef int threads = team(<double> g.outer * g.k * g.inner, tiles)
+    cdef int threads
+    if in_batches(op):
+        tiles = batch_count(&g, beside)
+    threads = team(<double> g.outer * g.k * g.inner, tiles)
     with nogil:
         if threads == 1:
             for t in range(tiles):
-                softmax_tile_number(op, &g, &xa, &ya, row_data, many, t, wide)
+                softmax_tile_number(op, &g, &xa, &ya, row_data, beside, t, wide)
         else:
             for t in prange(tiles, num_threads=threads, schedule="static"):
-                softmax_tile_number(op, &g, &xa, &ya, row_data, many, t, wide)
+                softmax_tile_number(op, &g, &xa, &ya, row_data, beside, t, wide)
         feclearexcept(FE_ALL_EXCEPT)
 
 
 cdef inline void backward_tile_number(bint logarithm, const Geometry* g, const Array3* grad,
-                                      const Array3* y, const Array3* out, bint many,
+                                      const Array3* y, const Array3* out, bint beside,
                                       Py_ssize_t t, bint wide) noexcept nogil:
-    cdef Tile tile = tile_number(g, t, many)
+    cdef Tile tile = tile_number(g, t, beside)
     if wide:
         backward_tile[double](logarithm, g, grad, y, out, &tile, 0)
     else:
@@ -415,15 +465,15 @@ def softmax_backward(bint logarithm, grad, y, out):
     array3(grad, &ga)
     array3(y, &ya)
     array3(out, &oa)
-    cdef bint many = side_by_side(&g, &ya)
-    cdef Py_ssize_t tiles = tile_count(&g, many)
+    cdef bint beside = side_by_side(&g, &ya)
+    cdef Py_ssize_t tiles = tile_count(&g, beside)
     cdef Py_ssize_t t
     cdef int threads = team(<double> g.outer * g.k * g.inner, tiles)
     with nogil:
         if threads == 1:
             for t in range(tiles):
-                backward_tile_number(logarithm, &g, &ga, &ya, &oa, many, t, wide)
+                backward_tile_number(logarithm, &g, &ga, &ya, &oa, beside, t, wide)
         else:
             for t in prange(tiles, num_threads=threads, schedule="static"):
-                backward_tile_number(logarithm, &g, &ga, &ya, &oa, many, t, wide)
+                backward_tile_number(logarithm, &g, &ga, &ya, &oa, beside, t, wide)
         feclearexcept(FE_ALL_EXCEPT)

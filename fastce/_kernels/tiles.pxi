@@ -18,6 +18,7 @@ cdef enum:
     CHUNK = 128                     # steps in a local buffer
     FEW_CLASSES = 128               # up to here many rows share a tile
     FEW_ROWS = 4                    # so few rows are not worth a tile of many
+    IGNORED = -1                    # a row's target, if it does not count
 
 
 cdef extern from *:
@@ -39,9 +40,15 @@ cdef extern from "exp_lanes.h" nogil:
     void fastce_exp_each_d(const double* y, const double* magic, double* e)
     void fastce_exp_each_f(const float* y, const float* magic, float* e)
     void fastce_sweep_d(double* b, Py_ssize_t steps, const double* low, const double* magic,
-                        const double* anchor, double* total, double* lost)
+                        const double* anchor, const double* ahead, const double* result,
+                        double* total, double* lost)
     void fastce_sweep_f(float* b, Py_ssize_t steps, const float* low, const float* magic,
-                        const float* anchor, float* total, float* lost)
+                        const float* anchor, const float* ahead, const float* result,
+                        float* total, float* lost)
+    void fastce_sigmoid_d(const double* x, double* out, Py_ssize_t n, double least, double magic,
+                          double up)
+    void fastce_sigmoid_f(const float* x, float* out, Py_ssize_t n, float least, float magic,
+                          float up)
     void fastce_load_rows_d(const double* x, const Py_ssize_t* lane, Py_ssize_t steps, double* b)
     void fastce_load_rows_f(const float* x, const Py_ssize_t* lane, Py_ssize_t steps, float* b)
     void fastce_store_rows_d(double* x, const Py_ssize_t* lane, Py_ssize_t steps, const double* b)
@@ -68,14 +75,6 @@ cdef struct Tile:
     Py_ssize_t chunks
     Py_ssize_t last                 # lanes in use at the last step
     Py_ssize_t lanes                # lanes in use at the others
-
-ctypedef char one_row
-ctypedef short many_rows
-
-ctypedef fused layout:
-    # Of a tile, known when compiling: `one_row` or `many_rows`.
-    one_row
-    many_rows
 
 cdef struct Span:
     # Lane l of step i is at lane[l] + i * step, in items.
@@ -279,17 +278,24 @@ cdef inline void fold(real* total, real* lost, Py_ssize_t half) noexcept nogil:
         total[l] = t
 
 
+cdef inline void fold_lanes(real* total, real* lost, real* high, real* low) noexcept nogil:
+    # high + low = the sum of all lanes; destroys them.
+    fold(total, lost, <Py_ssize_t> 16)
+    fold(total, lost, <Py_ssize_t> 8)
+    fold(total, lost, <Py_ssize_t> 4)
+    fold(total, lost, <Py_ssize_t> 2)
+    fold(total, lost, <Py_ssize_t> 1)
+    high[0] = total[0]
+    low[0] = lost[0]
+
+
 cdef inline void settle(real* total, real* lost, bint single) noexcept nogil:
     # `lost` becomes less than a unit in the last place of `total`; for one row both become the sum
     # over the lanes, in lane 0. (An infinite total leaves NaN in `lost`.)
     cdef Py_ssize_t l
     cdef real t, z
     if single:
-        fold(total, lost, <Py_ssize_t> 16)
-        fold(total, lost, <Py_ssize_t> 8)
-        fold(total, lost, <Py_ssize_t> 4)
-        fold(total, lost, <Py_ssize_t> 2)
-        fold(total, lost, <Py_ssize_t> 1)
+        fold_lanes(total, lost, total, lost)
     for l in range(1 if single else LANES):
         t = total[l] + lost[l]
         z = lost[l] - (t - total[l])
@@ -297,8 +303,8 @@ cdef inline void settle(real* total, real* lost, bint single) noexcept nogil:
         lost[l] = z if z == z else <real> 0.0
 
 
-cdef inline void max_in_all(real* a) noexcept nogil:
-    # For one row: the largest lane in every lane.
+cdef inline real lanes_max(real* a) noexcept nogil:
+    # The largest lane; destroys them.
     cdef Py_ssize_t l
     cdef real value
     for l in range(16):
@@ -308,7 +314,12 @@ cdef inline void max_in_all(real* a) noexcept nogil:
     value = a[0]
     for l in range(1, 8):
         value = a[l] if a[l] > value else value
-    fill_lanes(a, value)
+    return value
+
+
+cdef inline void max_in_all(real* a) noexcept nogil:
+    # For one row: the largest lane in every lane.
+    fill_lanes(a, lanes_max(a))
 
 
 cdef inline void sum_in_all(real* a) noexcept nogil:
@@ -370,10 +381,11 @@ cdef inline void choose_anchor(const real* top, const real* m, real* anchor) noe
 
 
 cdef inline void sweep(real* b, Py_ssize_t steps, bint far, const real* centre, const real* low,
-                       const real* magic, const real* anchor, bint first, real* total,
-                       real* lost) noexcept nogil:
+                       const real* magic, const real* anchor, const real* ahead,
+                       const real* result, bint first, real* total, real* lost) noexcept nogil:
     # b = e_j, for at most CHUNK steps; total + lost are the sums of the chunks so far, of which
-    # this may be the first. Steps are added in pairs.
+    # this may be the first. Steps are added in pairs. While this computes, memory is brought near:
+    # at `ahead` what will be read next, at `result` what will be written (either may be NULL).
     cdef Py_ssize_t i, l
     cdef real s[LANES]
     cdef real q[LANES]
@@ -386,13 +398,18 @@ cdef inline void sweep(real* b, Py_ssize_t steps, bint far, const real* centre, 
                 b[i * LANES + l] = b[i * LANES + l] - centre[l]
     if FASTCE_HAS_EXP_LANES:
         if real is double:
-            fastce_sweep_d(b, steps, low, magic, anchor, s, q)
+            fastce_sweep_d(b, steps, low, magic, anchor, ahead, result, s, q)
         else:
-            fastce_sweep_f(b, steps, low, magic, anchor, s, q)
+            fastce_sweep_f(b, steps, low, magic, anchor, ahead, result, s, q)
     else:
         memcpy(s, anchor, LANES * sizeof(real))
         fill_lanes(q, <real> 0.0)
         for i in range(steps):
+            for l in range(<Py_ssize_t> (LANES * sizeof(real)) // 64):
+                if ahead != NULL:
+                    FASTCE_PREFETCH(<const char*> (ahead + i * LANES) + 64 * l)
+                if result != NULL:
+                    FASTCE_PREFETCH_WRITE(<const char*> (result + i * LANES) + 64 * l)
             for l in range(LANES):
                 t = b[i * LANES + l]
                 e[l] = exp_scaled(low[l] if low[l] > t else t, magic[l])

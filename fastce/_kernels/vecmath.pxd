@@ -8,7 +8,9 @@
 #   log1p_sum(y, low)      the same of the sum of two
 #   log(x)                 any x
 #
-# sigmoid, log1p_exp_minus and logit are made of them, within 2 ULP.
+#   log1p_unit(e)          log(1 + e), 0 <= e <= 1
+#
+# sigmoid and logit are made of them, within 2 ULP.
 #
 # The coefficients are printed by tools/minimax.py, together with their own error.
 
@@ -136,12 +138,29 @@ cdef inline real exp_lifted(real x) noexcept nogil:
     return exp_scaled(y, magic_of(lift(x)))
 
 
+cdef inline real log_reduced(real g, real n, real c) noexcept nogil:
+    # n ln 2 + log(1 + g) + c, for sqrt(1/2) <= 1 + g <= sqrt(2):
+    # log(1 + g) = g - (h - s (h + z P(z))), h = g**2/2, s = g/(2 + g), z = s**2.
+    cdef real h, s, z, tail
+    s = g / (g + <real> 2.0)
+    z = s * s
+    h = <real> 0.5 * g * g
+    if real is double:
+        tail = z * (0.66666666666667351 + z * 0.39999999999411084
+                    + z * z * ((0.28571428743264848 + z * 0.2222219847577549)
+                               + z * z * ((0.18183569749744966 + z * 0.15313903019383956)
+                                          + z * z * 0.14797509735534178)))
+    else:
+        tail = z * (<float> 0.666666627 + z * <float> 0.400003374
+                    + z * z * (<float> 0.285372376 + z * <float> 0.235835701))
+    return n * ln2_high(g) - ((h - (s * (h + tail) + (n * ln2_low(g) + c))) - g)
+
+
 cdef inline real log_parts(real u, real c, real shift) noexcept nogil:
     # log((u + c) 2**shift) for normal u > 0 and abs(c) at most half a unit in the last place of u.
-    # u = 2**n (1 + g), sqrt(1/2) <= 1 + g < sqrt(2), and
-    # log(1 + g) = g - (h - s (h + z P(z))), h = g**2/2, s = g/(2 + g), z = s**2; c adds c/(1 + g).
+    # u = 2**n (1 + g); c adds c/(1 + g).
     cdef real one = <real> 1.0
-    cdef real n, g, h, s, z, tail, inverse_power
+    cdef real n, g, inverse_power
     cdef int64_t bits64, field64
     cdef int32_t bits32, field32
     # Adding (bits of 1) - (bits of sqrt(1/2)) leaves n + bias in the exponent's place; put under
@@ -165,18 +184,7 @@ cdef inline real log_parts(real u, real c, real shift) noexcept nogil:
     g = u * inverse_power - one
     c = (c * inverse_power) * (one - g * (one - g))
     n = n + shift
-    s = g / (g + <real> 2.0)
-    z = s * s
-    h = <real> 0.5 * g * g
-    if real is double:
-        tail = z * (0.66666666666667351 + z * 0.39999999999411084
-                    + z * z * ((0.28571428743264848 + z * 0.2222219847577549)
-                               + z * z * ((0.18183569749744966 + z * 0.15313903019383956)
-                                          + z * z * 0.14797509735534178)))
-    else:
-        tail = z * (<float> 0.666666627 + z * <float> 0.400003374
-                    + z * z * (<float> 0.285372376 + z * <float> 0.235835701))
-    return n * ln2_high(u) - ((h - (s * (h + tail) + (n * ln2_low(u) + c))) - g)
+    return log_reduced(g, n, c)
 
 
 cdef inline real log1p_sum(real y, real low) noexcept nogil:
@@ -247,15 +255,21 @@ cdef inline real logit(real p) noexcept nogil:
     return result if d == d else infinity - infinity
 
 
-cdef inline real sigmoid(real x) noexcept nogil:
-    # With e = e**-|x|: 1/(1 + e) or e/(1 + e), both raised by 2**LIFT, so that a subnormal result
-    # is rounded once. A small e/(1 + e) is e - e e/(1 + e), which only e itself can spoil.
-    cdef real e = exp_lifted(x)
+cdef inline real sigmoid_of(real x, real e) noexcept nogil:
+    # 1/(1 + e) or e/(1 + e), for e = exp_lifted(x): both are raised by 2**LIFT, so that a subnormal
+    # result is rounded once. A small e/(1 + e) is e - e e/(1 + e), which only e itself can spoil.
     cdef real y = (e if x < 0 else lift_factor(x)) / (lift_factor(x) + e)
-    cdef bint small = x < 0 and e < <real> 0.25 * lift_factor(x)
-    return (e - e * y) * (<real> 1.0 / lift_factor(x)) if small else y
+    cdef real z = (e - e * y) * (<real> 1.0 / lift_factor(x))
+    return z if (x < 0) & (e < <real> 0.25 * lift_factor(x)) else y
 
 
-cdef inline real log1p_exp_minus(real x) noexcept nogil:
-    # log(1 + e**-|x|)
-    return log1p(exp_lifted(x) * (<real> 1.0 / lift_factor(x)))
+cdef inline real sigmoid(real x) noexcept nogil:
+    return sigmoid_of(x, exp_lifted(x))
+
+
+cdef inline real log1p_unit(real e) noexcept nogil:
+    # log(1 + e) for 0 <= e <= 1: as log_parts, with no more than one choice of n.
+    cdef bint high = e > <real> 0.41421356
+    cdef real n = <real> 1.0 if high else <real> 0.0
+    cdef real g = <real> 0.5 * e - <real> 0.5 if high else e
+    return log_reduced(g, n, <real> 0.0)
