@@ -111,13 +111,14 @@ cdef void focal_block(const real* x, const real* t, real alpha, real gamma, real
     cdef real one = <real> 1.0
     cdef real zero = <real> 0.0
     cdef real up = lift_factor(one)
-    cdef real e, a, b, inverse, share, r, u, loss, slope, curve, side, balance, power
+    cdef real e[BLOCK]
+    cdef real a, b, inverse, share, r, u, loss, slope, curve, side, balance, power
     # First q**gamma, into `value`, each kind in a loop of its own.
+    exp_lifted_block(x, e, n)
     for i in range(n):
-        e = exp_lifted(x[i])
-        a = e if x[i] < 0 else up
-        b = up if x[i] < 0 else e
-        value[i] = (a * (one - t[i]) + b * t[i]) / (up + e)
+        a = e[i] if x[i] < 0 else up
+        b = up if x[i] < 0 else e[i]
+        value[i] = (a * (one - t[i]) + b * t[i]) / (up + e[i])
     if gamma == 2:
         for i in range(n):
             value[i] = value[i] * value[i]
@@ -131,13 +132,12 @@ cdef void focal_block(const real* x, const real* t, real alpha, real gamma, real
             power = lowest(zero) if power < lowest(zero) else power
             value[i] = exp_scaled(power, magic_of(lift(zero))) * (one / up)
     for i in range(n):
-        e = exp_lifted(x[i])
-        a = e if x[i] < 0 else up
-        b = up if x[i] < 0 else e
-        inverse = one / (up + e)
+        a = e[i] if x[i] < 0 else up
+        b = up if x[i] < 0 else e[i]
+        inverse = one / (up + e[i])
         side = t[i] if x[i] < 0 else one - t[i]
         loss = -x[i] if x[i] < 0 else x[i]
-        loss = log1p(e * (one / up)) + (zero if side == 0 else side * loss)
+        loss = log1p_unit(e[i] * (one / up)) + (zero if side == 0 else side * loss)
         slope = ((one - t[i]) * a - t[i] * b) * inverse
         curve = (a * inverse) * (b * inverse)
         share = a * (one - t[i]) + b * t[i]
