@@ -69,8 +69,18 @@ def extensions():
     extra = os.environ.get("FASTCE_CFLAGS", "").split()
     modules = cythonize(
         [
-            Extension("fastce._kernels._cpu", ["fastce/_kernels/_cpu.pyx"]),
-            Extension("fastce.cython_api", ["fastce/cython_api.pyx"], extra_compile_args=FLAGS),
+            Extension(
+                "fastce._kernels._cpu",
+                ["fastce/_kernels/_cpu.pyx"],
+                extra_compile_args=extra,
+                extra_link_args=extra,
+            ),
+            Extension(
+                "fastce.cython_api",
+                ["fastce/cython_api.pyx"],
+                extra_compile_args=FLAGS + extra,
+                extra_link_args=extra,
+            ),
         ],
         build_dir="build/cython",
         compiler_directives=DIRECTIVES,
