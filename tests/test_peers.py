@@ -1,4 +1,4 @@
-"""The same functions of other libraries, where they are installed (the extra `bench`).
+"""The same functions of other libraries, where they are installed (the extra `peers`).
 
 Each peer has its part: PyTorch (values, gradients and Hessians by its autograd, refusals), SciPy,
 scikit-learn, optax, and the node tests of the ONNX standard. All inputs are seeded. Where fastce
