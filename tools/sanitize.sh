@@ -111,10 +111,10 @@ for report in "$work"/report.*; do
         status=1
     fi
 done
+[ "$status" -eq 0 ] || fail "a test failed, or a sanitizer reported"
 sort -u "$work/imported" > "$work/used"
 grep -q "/_kernels/_[bv]" "$work/used" || fail "no kernels were imported"
 if grep -v "^$work/tree/" "$work/used" >&2; then
     fail "these were used, and not built here"
 fi
-[ "$status" -eq 0 ] || fail "a test failed, or a sanitizer reported"
 echo "no report from the sanitizers ($choice; $(sed "s|$work/tree/||" "$work/used" | xargs))"
