@@ -167,6 +167,7 @@ INTERRUPT = """
 import signal, threading, os, time
 import numpy as np
 import fastce
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 x = np.zeros((2000, 500))
 threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
 try:
