@@ -29,30 +29,53 @@ def asarray(name: str, value: Any) -> Array:
     """Return `value` as a base-class array; no copy is made where none is needed."""
     if type(value) is np.ndarray:
         return value
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise TypeError(f"`{name}` must not have masked elements, got a masked array that has some")
+    not_masked(name, value)
     try:
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
             return np.from_dlpack(value)
         return np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"`{name}` must be convertible to an array: {error}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # a foreign __array__ or __dlpack__ may raise anything
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        raise kind(
+            f"`{name}` must be convertible to an array, got {type(value).__name__}: {error}"
+        ) from error
 
 
-def real(name: str, value: Any, dtype: np.dtype | None = None) -> Array:
-    """Return `value` as a native, aligned array of `dtype`, or of the type that its own leads to.
+def is_real(dtype: np.dtype) -> bool:
+    """Tell whether a dtype is one that is computed with."""
+    return dtype.char in "efd" or dtype.kind in "biu"
+
+
+def numbers(name: str, value: Any) -> Array:
+    """Return `value` as an array of real numbers, of whatever dtype it has."""
+    array = asarray(name, value)
+    if not is_real(array.dtype):
+        raise TypeError(
+            f"`{name}` must be of a float16, float32, float64, integer or bool dtype, "
+            f"got {array.dtype}"
+        )
+    return array
+
+
+def floats(array: Array, dtype: np.dtype | None = None) -> Array:
+    """Return real numbers as a native, aligned array of `dtype`, or of what their own leads to.
 
     float32 and float64 stay, float16 becomes float32, integers and bools float64.
     """
-    array = asarray(name, value)
     found = array.dtype
-    if found.kind not in "biu" and found.char not in "efd":
-        raise TypeError(
-            f"`{name}` must be of a float16, float32, float64, integer or bool dtype, got {found}"
-        )
     if dtype is None:
         dtype = FLOAT32 if found.char in "ef" else FLOAT64
-    return simple(array.astype(dtype, copy=False))
+    if found is not dtype:
+        with np.errstate(all="ignore"):  # what is too large becomes infinite
+            array = array.astype(dtype, copy=False)
+    return simple(array)
+
+
+def real(name: str, value: Any, dtype: np.dtype | None = None) -> Array:
+    """Return `value` as `floats` does, if it is an array of real numbers."""
+    return floats(numbers(name, value), dtype)
 
 
 def simple(array: Array) -> Array:
@@ -62,30 +85,71 @@ def simple(array: Array) -> Array:
     return array.copy()
 
 
+def scalar(value: float, dtype: np.dtype) -> np.floating[Any]:
+    """Return a float as a scalar of `dtype`; what is too large for it becomes infinite."""
+    with np.errstate(all="ignore"):
+        result: np.floating[Any] = dtype.type(value)
+    return result
+
+
 def number(name: str, value: Any, need: str, holds: Callable[[float], bool]) -> float:
     """Return the option `value` as a float for which `holds`, which `need` says in words."""
     if type(value) is float:
         result = value
+    elif type(value) is int:
+        try:
+            result = float(value)
+        except OverflowError:
+            result = math.inf if value > 0 else -math.inf
     else:
-        array = real(name, value, FLOAT64)
+        array = asarray(name, value)
         if array.ndim:
             raise ValueError(f"`{name}` must be a number, got an array of shape {array.shape}")
+        if not is_real(array.dtype):
+            raise TypeError(f"`{name}` must be a real number, got {value!r}")
         result = float(array)
     if not holds(result):
-        raise ValueError(f"`{name}` must be {need}, got {result}")
+        raise ValueError(f"`{name}` must be {need}, got {value}")
     return result
+
+
+def integer(name: str, value: Any, need: str = "an integer") -> int:
+    """Return an option that must be an integer, which `need` says in words; a bool is none."""
+    if type(value) is int:
+        return value
+    try:
+        if not isinstance(value, (bool, np.bool_)):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise TypeError(f"`{name}` must be {need}, got {value!r}")
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return an option that must be a bool; 0 and 1 will do."""
+    if not isinstance(value, (bool, np.bool_)):
+        value = integer(name, value, "a bool")
+    return bool(value)
 
 
 # Checks
 
 
-def same_shape(name: str, array: Array, need: Shape, other: str, other_shape: Shape) -> None:
+def same_shape(
+    name: str, array: Array, need: Shape, other: str, other_shape: Shape, note: str = ""
+) -> None:
     """Refuse an array that has not the shape needed to match another argument."""
     if array.shape != tuple(need):
         raise ValueError(
             f"`{name}` must have shape {tuple(need)} to match `{other}` of shape {other_shape}, "
-            f"got {array.shape}"
+            f"got {array.shape}{note}"
         )
+
+
+def not_masked(name: str, value: object) -> None:
+    """Refuse a masked array some of whose elements are masked."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise TypeError(f"`{name}` must not have masked elements, got a masked array that has some")
 
 
 def refuse(name: str, array: Array, bad: Array, need: str) -> None:
@@ -94,7 +158,14 @@ def refuse(name: str, array: Array, bad: Array, need: str) -> None:
         return
     index = tuple(int(i) for i in np.argwhere(bad)[0])
     place = f" at index {index if len(index) > 1 else index[0]}" if index else ""
-    raise ValueError(f"`{name}` must {need}, got {array[index].item()}{place}")
+    raise ValueError(f"`{name}` must {need}, got {array.item(*index)}{place}")
+
+
+def product(a: Array, b: Array) -> Array:
+    """Return a * b, where 0 times infinity is 0: what has no weight contributes nothing."""
+    with np.errstate(all="ignore"):
+        result: Array = np.where((a == 0) | (b == 0), a.dtype.type(0), a * b)
+    return result
 
 
 def check_range(name: str, array: Array, least: float, most: float, need: str) -> None:
@@ -105,9 +176,9 @@ def check_range(name: str, array: Array, least: float, most: float, need: str) -
 
 def weights(name: str, value: Any, dtype: np.dtype) -> Array:
     """Return weights of any kind as an array: none negative, none NaN."""
-    array = real(name, value, dtype)
+    array = numbers(name, value)
     check_range(name, array, 0, math.inf, "not be negative or NaN")
-    return array
+    return floats(array, dtype)
 
 
 def probabilities(name: str, array: Array) -> None:
@@ -123,9 +194,7 @@ def check_reduction(reduction: object) -> None:
 
 def axis_index(axis: SupportsIndex, ndim: int) -> int:
     """Return `axis` counted from 0."""
-    if not hasattr(axis, "__index__"):
-        raise TypeError(f"`axis` must be an integer, got {axis!r}")
-    axis = operator.index(axis)
+    axis = integer("axis", axis)
     if not -ndim <= axis < ndim:
         raise AxisError(axis, ndim)
     return axis % ndim
@@ -153,6 +222,7 @@ def check_out(out: Any, shape: Shape, dtype: np.dtype, name: str = "out") -> Non
         return
     if not isinstance(out, np.ndarray):
         raise TypeError(f"`{name}` must be a NumPy array, got {type(out).__name__}")
+    not_masked(name, out)
     if out.shape != tuple(shape):
         raise ValueError(f"`{name}` must have the result's shape {tuple(shape)}, got {out.shape}")
     if out.dtype.newbyteorder("=") != dtype:
@@ -166,15 +236,22 @@ def check_out_pair(out: Any, shape: Shape, dtype: np.dtype) -> tuple[Any, Any]:
     if out is None:
         return None, None
     if not isinstance(out, (tuple, list)) or len(out) != 2:
-        raise TypeError(f"`out` must be a pair of arrays, got {type(out).__name__}")
+        size = f" of {len(out)}" if isinstance(out, (tuple, list)) else ""
+        raise TypeError(f"`out` must be a pair of arrays, got {type(out).__name__}{size}")
     for i, one in enumerate(out):
         check_out(one, shape, dtype, f"out[{i}]")
-    if all(one is not None for one in out) and np.shares_memory(*out):
+    first, second = (None if one is None else np.asarray(one) for one in out)
+    if first is not None and second is not None and np.shares_memory(first, second):
         raise ValueError("`out` must be two separate arrays, got the same memory twice")
     return tuple(out)
 
 
 # Labels
+
+
+def refuse_outside(name: str, array: Array, k: int) -> None:
+    """Refuse labels that are no classes."""
+    refuse(name, array, (array < 0) | (array >= k), f"hold classes in [0, {k})")
 
 
 def labels(
@@ -191,7 +268,8 @@ def labels(
 
     `array` is what asarray() made of `value`. No label is converted before it is known to fit.
     """
-    same_shape(name, array, need_shape, other, other_shape)
+    note = "; integers are class indices"
+    same_shape(name, array, need_shape, other, other_shape, note)
     usual = array.dtype == INT64 and array.flags.carray and -INT64_MAX <= ignore_index < 0
     if usual and kernels.labels_are_plain(array, k):
         return array, 0
@@ -203,18 +281,11 @@ def labels(
         if count:
             array = np.where(ignored, array.dtype.type(0), array)
         if array.min() < 0 or array.max() >= k:
-            refuse(name, array, (array < 0) | (array >= k), f"hold classes in [0, {k})")
-    array = simple(np.ascontiguousarray(array, dtype=INT64))
+            refuse_outside(name, array, k)
+    array = simple(np.asarray(array, dtype=INT64, order="C"))
     if count:
         array = np.where(ignored, np.int64(-1), array)
     return array, count
-
-
-def integer(name: str, value: Any) -> int:
-    """Return an option that must be an integer."""
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
-        raise TypeError(f"`{name}` must be an integer, got {value!r}")
-    return operator.index(value)
 
 
 # Layout
@@ -245,11 +316,13 @@ class Output:
     def __init__(self, out: Array | None, like: Array) -> None:
         self.out = out
         self.array: Array
+        self.base: Array
         if out is None:
-            self.array = np.empty_like(like, order="K")
+            self.array = self.base = np.empty_like(like, order="K")
             return
-        self.array = out if type(out) is np.ndarray else out.view(np.ndarray)
-        if out.dtype != like.dtype or simple(self.array) is not self.array or overlaps_itself(out):
+        self.base = np.asarray(out)
+        self.array = self.base
+        if out.dtype != like.dtype or simple(self.base) is not self.base or overlaps_itself(out):
             self.array = np.empty_like(like, order="K")
 
     def apart_from(self, array: Array | None, same_is_fine: bool = False) -> Any:
@@ -264,8 +337,8 @@ class Output:
         """Return the result: `out`, or the new array."""
         if self.out is None:
             return self.array[()]
-        if self.array is not self.out and not np.shares_memory(self.array, self.out):
-            self.out[...] = self.array
+        if self.array is not self.base:
+            self.base[...] = self.array
         return self.out
 
 

@@ -3,6 +3,7 @@
 import os
 from typing import SupportsIndex
 
+from fastce import _arrays
 from fastce._dispatch import kernels
 
 
@@ -66,11 +67,9 @@ def set_num_threads(n: SupportsIndex) -> None:
     1
     >>> fastce.set_num_threads(before)
     """
-    if isinstance(n, bool) or not hasattr(n, "__index__"):
-        raise TypeError(f"`n` must be a positive integer, got {n!r}")
-    n = n.__index__()
+    n = _arrays.integer("n", n, "a positive integer")
     if not 1 <= n < 2**31:
-        raise ValueError(f"`n` must be a positive integer, got {n}")
+        raise ValueError(f"`n` must be a positive integer below 2**31, got {n}")
     kernels.set_threads(n)
 
 

@@ -266,6 +266,8 @@ def logsumexp(x, axis=-1, *, b=None, keepdims=False, return_sign=False, out=None
     >>> float(fastce.logsumexp([0.0, -40.0]))
     4.248354255291589e-18
     """
+    keepdims = _arrays.flag("keepdims", keepdims)
+    return_sign = _arrays.flag("return_sign", return_sign)
     x = _arrays.real("x", x)
     if b is not None:
         b = _arrays.real("b", b, x.dtype)

@@ -22,7 +22,8 @@ def _nats(base):
 
 def _information(values, rows, nats):
     if nats != 1.0:
-        values /= nats
+        with np.errstate(all="ignore"):
+            values = values / nats + 0.0  # never -0.0, also where nats is negative
     return rows.unsamples(values)[()]
 
 

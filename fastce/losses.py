@@ -174,7 +174,7 @@ class Loss:
         """Return the result of a call without options, if there is a short way; else None."""
 
     def _evaluate(
-        self, want, logits, target, v, out, *, reduction="mean", sample_weight=None, **options
+        self, want, logits, target, v, out, /, *, reduction="mean", sample_weight=None, **options
     ):
         """Return (value, gradient or product, Hessian), None for what is not wanted."""
         _arrays.check_reduction(reduction)
@@ -215,7 +215,7 @@ class Loss:
                 reduction, sample_weight, 1.0 / divisor, bool(want & VALUE), grad, hess, v
             )
             if want & VALUE and reduction == "mean":
-                value = x.dtype.type(value / divisor)
+                value = _arrays.scalar(value / divisor, x.dtype)
         return (
             value if want & VALUE else None,
             None if grad is None else grad.finish(),
@@ -244,11 +244,11 @@ class _RowJob:
         """Take class indices or probabilities, and the classes' weights."""
         x, rows = self.x, self.rows
         if weight is not None:
-            self.weight = np.ascontiguousarray(_arrays.weights("weight", weight, x.dtype))
+            self.weight = np.asarray(_arrays.weights("weight", weight, x.dtype), order="C")
             _arrays.same_shape("weight", self.weight, (rows.k,), "logits", x.shape)
         ignore_index = _arrays.integer("ignore_index", ignore_index)
         array = _arrays.asarray("target", target)
-        if array.size == 0 and not isinstance(target, np.ndarray) and not hasattr(target, "dtype"):
+        if array.size == 0 and array.shape == rows.batch and isinstance(target, (list, tuple)):
             array = array.astype(np.int64)  # an empty list has no type of its own
         if array.dtype.kind in "iu":
             self.labels, self.ignored = _arrays.labels(
@@ -260,19 +260,21 @@ class _RowJob:
                     "`ignore_index` must be negative where `target` holds probabilities, "
                     f"got {ignore_index}"
                 )
-            self.set_probabilities(array)
+            self.set_probabilities(array, "; floating numbers are probabilities")
         else:
+            if array.dtype == object and all(type(label) is int for label in array.flat):
+                _arrays.refuse_outside("target", array, rows.k)  # too large for any dtype
             floats = " or probabilities (float16, float32, float64)" if allow_probabilities else ""
             raise TypeError(
                 f"`target` must hold class indices (integers){floats}, got dtype {array.dtype}"
             )
 
-    def set_probabilities(self, target):
+    def set_probabilities(self, target, note=""):
         """Take target probabilities in the shape of the logits."""
-        target = _arrays.real("target", target, self.x.dtype)
-        _arrays.same_shape("target", target, self.x.shape, "logits", self.x.shape)
+        target, shape = _arrays.numbers("target", target), self.x.shape
+        _arrays.same_shape("target", target, shape, "logits", shape, note)
         _arrays.probabilities("target", target)
-        self.probabilities = target
+        self.probabilities = _arrays.floats(target, self.x.dtype)
 
     def divisor(self, sample_weight):
         """Return what the mean divides by."""
@@ -284,7 +286,7 @@ class _RowJob:
         shares = np.ones(1, self.x.dtype) if self.weight is None else self.weight
         shares = np.where(counts, shares[np.where(counts, self.labels, 0) % shares.size], 0)
         if sample_weight is not None:
-            shares = np.where(sample_weight == 0, 0, shares * sample_weight)
+            shares = _arrays.product(shares, sample_weight)
         return kernels.total(_flat(shares.astype(self.x.dtype, copy=False)))
 
     def protect(self, *outputs):
@@ -317,7 +319,7 @@ class _RowJob:
         if reduction == "none":
             return rows.unsamples(values)[()]
         total = kernels.total(values)
-        return total if reduction == "mean" else self.x.dtype.type(total)
+        return total if reduction == "mean" else _arrays.scalar(total, self.x.dtype)
 
 
 def _flat(array):
@@ -554,10 +556,11 @@ class _ElementJob:
 
     def set_target(self, target, unit=True):
         """Take the targets, of the shape of the logits, which must be in [0, 1] if `unit`."""
-        self.target = _arrays.real("target", target, self.x.dtype)
-        _arrays.same_shape("target", self.target, self.x.shape, "logits", self.x.shape)
+        target = _arrays.numbers("target", target)
+        _arrays.same_shape("target", target, self.x.shape, "logits", self.x.shape)
         if unit:
-            _arrays.check_range("target", self.target, 0, 1, "be in [0, 1]")
+            _arrays.check_range("target", target, 0, 1, "be in [0, 1]")
+        self.target = _arrays.floats(target, self.x.dtype)
 
     def broadcast(self, name, value):
         """Return weights broadcast to the shape of the logits."""
@@ -589,7 +592,7 @@ class _ElementJob:
         """Call the kernel; return the values, or their sum."""
         weight = self.weight
         if sample_weight is not None:
-            weight = sample_weight if weight is None else weight * sample_weight
+            weight = sample_weight if weight is None else _arrays.product(weight, sample_weight)
         values = None
         if want_value and reduction == "none":
             values = _arrays.Output(None, self.x)
@@ -608,7 +611,7 @@ class _ElementJob:
             return None
         if values is not None:
             return values.finish()
-        return total if reduction == "mean" else self.x.dtype.type(total)
+        return total if reduction == "mean" else _arrays.scalar(total, self.x.dtype)
 
 
 class BinaryCrossEntropyWithLogits(Loss):

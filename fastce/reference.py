@@ -76,20 +76,43 @@ def _quiet(function):
 # ---------------------------------------------------------------------------------------------
 
 
-def _asarray(array):
-    if hasattr(array, "__dlpack__") and not hasattr(array, "__array__"):
-        return np.from_dlpack(array)
-    return np.asarray(array)
+def _asarray(value, name):
+    _check_unmasked(value, name)
+    try:
+        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+            return np.from_dlpack(value)
+        return np.asarray(value)
+    except MemoryError:
+        raise
+    except Exception as error:  # a foreign __array__ or __dlpack__ may raise anything
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        found = type(value).__name__
+        raise kind(f"`{name}` must be convertible to an array, got {found}: {error}") from error
 
 
-def _floats(array, name, dtype=None):
-    """Return `array` as native floats: of `dtype`, or of the type that its own type leads to."""
-    array = _asarray(array)
-    if array.dtype.kind not in "biu" and array.dtype.char not in "efd":
+def _check_unmasked(value, name):
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise TypeError(f"`{name}` must not have masked elements, got a masked array that has some")
+
+
+def _is_real(array):
+    return array.dtype.kind in "biu" or array.dtype.char in "efd"
+
+
+def _numbers(value, name):
+    """Return `value` as an array of real numbers."""
+    array = _asarray(value, name)
+    if not _is_real(array):
         raise TypeError(
             f"`{name}` must be of a float16, float32, float64, integer or bool dtype, "
             f"got {array.dtype}"
         )
+    return array
+
+
+def _floats(value, name, dtype=None):
+    """Return `value` as native floats: of `dtype`, or of the type that its own type leads to."""
+    array = _numbers(value, name)
     if dtype is None:
         dtype = np.float32 if array.dtype.char in "ef" else np.float64
     return array.astype(dtype, copy=False)
@@ -97,12 +120,36 @@ def _floats(array, name, dtype=None):
 
 def _number(value, name, need, holds):
     """Return the option `value` as a float for which `holds`, which `need` says in words."""
-    value = _floats(value, name, np.float64)
-    if value.ndim:
-        raise ValueError(f"`{name}` must be a number, got an array of shape {value.shape}")
-    if not holds(value):
+    if type(value) is int:
+        try:
+            number = float(value)
+        except OverflowError:
+            number = np.inf if value > 0 else -np.inf
+    else:
+        array = _asarray(value, name)
+        if array.ndim:
+            raise ValueError(f"`{name}` must be a number, got an array of shape {array.shape}")
+        if not _is_real(array):
+            raise TypeError(f"`{name}` must be a real number, got {value!r}")
+        number = float(array)
+    if not holds(number):
         raise ValueError(f"`{name}` must be {need}, got {value}")
-    return float(value)
+    return number
+
+
+def _integer(value, name, need="an integer"):
+    """Return the option `value` as an int; a bool is none."""
+    try:
+        if not isinstance(value, (bool, np.bool_)):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise TypeError(f"`{name}` must be {need}, got {value!r}")
+
+
+def _flag(value, name):
+    """Return the option `value`, a bool or an int, as a bool."""
+    return bool(value if isinstance(value, (bool, np.bool_)) else _integer(value, name, "a bool"))
 
 
 def _refuse(bad, array, name, need):
@@ -110,14 +157,14 @@ def _refuse(bad, array, name, need):
     if bad.any():
         index = tuple(int(i) for i in np.argwhere(bad)[0])
         place = f" at index {index if len(index) > 1 else index[0]}" if index else ""
-        raise ValueError(f"`{name}` must {need}, got {array[index].item()}{place}")
+        raise ValueError(f"`{name}` must {need}, got {array.item(*index)}{place}")
 
 
-def _check_shape(array, name, need, other, other_shape):
+def _check_shape(array, name, need, other, other_shape, note=""):
     if array.shape != need:
         raise ValueError(
             f"`{name}` must have shape {need} to match `{other}` of shape {other_shape}, "
-            f"got {array.shape}"
+            f"got {array.shape}{note}"
         )
 
 
@@ -127,9 +174,10 @@ def _check_out(out, shape, dtype, name="out"):
         return
     if not isinstance(out, np.ndarray):
         raise TypeError(f"`{name}` must be a NumPy array, got {type(out).__name__}")
+    _check_unmasked(out, name)
     if out.shape != tuple(shape):
         raise ValueError(f"`{name}` must have the result's shape {tuple(shape)}, got {out.shape}")
-    if out.dtype != dtype:
+    if out.dtype.newbyteorder("=") != dtype:
         raise TypeError(f"`{name}` must have the result's dtype {np.dtype(dtype)}, got {out.dtype}")
     if not out.flags.writeable:
         raise ValueError(f"`{name}` must be writeable, got a read-only array")
@@ -140,12 +188,12 @@ def _deliver(result, dtype, out=None):
     result = np.asarray(result + 0.0).astype(dtype, copy=False)  # -0.0 + 0.0 is 0.0
     if out is None:
         return result[()]
-    out[...] = result
+    np.asarray(out)[...] = result
     return out
 
 
 def _axis(axis, ndim):
-    axis = operator.index(axis)
+    axis = _integer(axis, "axis")
     if not -ndim <= axis < ndim:
         raise np.exceptions.AxisError(axis, ndim)
     return axis % ndim
@@ -420,6 +468,7 @@ def logsumexp(x, axis=-1, *, b=None, keepdims=False, return_sign=False, out=None
     >>> float(logsumexp([0.0, -40.0]))
     4.248354255291589e-18
     """
+    keepdims, return_sign = _flag(keepdims, "keepdims"), _flag(return_sign, "return_sign")
     x = _floats(x, "x")
     if b is not None:
         b = _floats(b, "b", x.dtype)
@@ -596,10 +645,11 @@ def _check_pair(out, shape, dtype):
     if out is None:
         return None, None
     if not isinstance(out, (tuple, list)) or len(out) != 2:
-        raise TypeError(f"`out` must be a pair of arrays, got {type(out).__name__}")
+        size = f" of {len(out)}" if isinstance(out, (tuple, list)) else ""
+        raise TypeError(f"`out` must be a pair of arrays, got {type(out).__name__}{size}")
     for i, one in enumerate(out):
         _check_out(one, shape, dtype, f"out[{i}]")
-    if all(one is not None for one in out) and np.shares_memory(*out):
+    if all(one is not None for one in out) and np.shares_memory(*map(np.asarray, out)):
         raise ValueError("`out` must be two separate arrays, got the same memory twice")
     return out
 
@@ -634,7 +684,8 @@ class _Reduction:
 
     def slope(self, rows, out):
         """Return derivatives (n, k), scaled as the value is, in the first argument's shape."""
-        rows = self._weighted(rows, self.divisor or np.inf)  # a mean over nothing is flat
+        # A mean over nothing is flat.
+        rows = self._weighted(rows, self.divisor) if self.divisor else np.zeros_like(rows)
         return _deliver(self.t.restore(rows), self.t.dtype, out)
 
     def _weighted(self, samples, divisor=1.0):
@@ -650,9 +701,9 @@ class _Reduction:
 
 def _weights(weight, name, dtype):
     """Return weights of any kind: neither negative nor NaN."""
-    weight = _floats(weight, name, dtype)
+    weight = _numbers(weight, name)
     _refuse(~(weight >= 0), weight, name, "not be negative or NaN")
-    return weight
+    return _floats(weight, name, dtype)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -662,7 +713,7 @@ def _weights(weight, name, dtype):
 
 def _class_table(logits, axis):
     """Return a first argument with classes on `axis` as a table, with no target yet."""
-    t = _Table(logits, "logits", operator.index(axis))
+    t = _Table(logits, "logits", _integer(axis, "axis"))
     t.ignored = np.zeros(t.n, bool)
     t.share = np.ones(t.n, t.dtype)
     return t
@@ -675,10 +726,11 @@ def _set_target(t, target, weight, ignore_index, probabilities=True):
     if weight is not None:
         t.weight = _weights(weight, "weight", t.dtype)
         _check_shape(t.weight, "weight", (t.k,), t.name, t.shape)
-    if isinstance(ignore_index, (bool, np.bool_)) or not hasattr(ignore_index, "__index__"):
-        raise TypeError(f"`ignore_index` must be an integer, got {ignore_index!r}")
-    ignore_index = operator.index(ignore_index)
-    target = _asarray(target)
+    ignore_index = _integer(ignore_index, "ignore_index")
+    untyped = isinstance(target, (list, tuple))
+    target = _asarray(target, "target")
+    if untyped and target.size == 0 and target.shape == t.batch:
+        target = target.astype(np.intp)  # an empty list has no type of its own
     if target.dtype.kind in "iu":
         _set_indices(t, target, ignore_index)
     elif target.dtype.char in "efd" and probabilities:
@@ -687,8 +739,11 @@ def _set_target(t, target, weight, ignore_index, probabilities=True):
                 "`ignore_index` must be negative where `target` holds probabilities, "
                 f"got {ignore_index}"
             )
-        t.target = _probabilities(t, target, "target")
+        note = "; floating numbers are probabilities"
+        t.target = _probabilities(t, target, "target", note)
     else:
+        if target.dtype == object and all(type(label) is int for label in target.flat):
+            _refuse_outside(t, target, True)  # too large for any integer dtype
         floats = " or probabilities (float16, float32, float64)" if probabilities else ""
         raise TypeError(
             f"`target` must hold class indices (integers){floats}, got dtype {target.dtype}"
@@ -696,26 +751,30 @@ def _set_target(t, target, weight, ignore_index, probabilities=True):
 
 
 def _set_indices(t, target, ignore_index):
-    _check_shape(target, "target", t.batch, t.name, t.shape)
+    _check_shape(target, "target", t.batch, t.name, t.shape, "; integers are class indices")
     # No integer is converted before it is known to fit: a label's dtype must not matter.
     limits = np.iinfo(target.dtype)
     ignored = np.zeros(target.shape, bool)
     if limits.min <= ignore_index <= limits.max:
         ignored = target == target.dtype.type(ignore_index)
-    outside = ~ignored & ((target < 0) | (target >= t.k))
-    _refuse(outside, target, "target", f"hold classes in [0, {t.k})")
+    _refuse_outside(t, target, ~ignored)
     labels = np.where(ignored, 0, target).astype(np.intp).reshape(t.n)
     t.labels, t.ignored = _column(labels), ignored.reshape(t.n)
     if t.weight is not None:
         t.share = t.weight[labels]
 
 
-def _probabilities(t, target, name):
+def _refuse_outside(t, target, used):
+    outside = used & ((target < 0) | (target >= t.k))
+    _refuse(outside, target, "target", f"hold classes in [0, {t.k})")
+
+
+def _probabilities(t, target, name, note=""):
     """Return probabilities of t's shape as a table; they need not sum to 1."""
-    target = _floats(target, name, t.dtype)
-    _check_shape(target, name, t.shape, t.name, t.shape)
+    target = _numbers(target, name)
+    _check_shape(target, name, t.shape, t.name, t.shape, note)
     _refuse(~(target >= 0), target, name, "hold probabilities, none negative or NaN")
-    return t.rows(target)
+    return t.like(target, name)
 
 
 def _coefficients(t, eps=0.0, unmasked=True):
@@ -966,10 +1025,10 @@ def _element_table(logits):
 
 def _unit_target(t, target):
     """Return targets in [0, 1] as a table."""
-    target = _floats(target, "target", t.dtype)
+    target = _numbers(target, "target")
     _check_shape(target, "target", t.shape, t.name, t.shape)
     _refuse(~((target >= 0) & (target <= 1)), target, "target", "be in [0, 1]")
-    return t.rows(target)
+    return t.like(target, "target")
 
 
 def _element_weight(t, weight, name):
@@ -1056,7 +1115,7 @@ class _BinaryCrossEntropy(Loss):
     def _setup(self, logits, target, *, weight=None):
         t = _element_table(logits)
         outside = t.restore((t.x < 0) | (t.x > 1))
-        _refuse(outside, t.restore(t.x), "logits", "hold probabilities in [0, 1]")
+        _refuse(outside, t.restore(t.x), "logits", "be in [0, 1]")
         t.a = _unit_target(t, target)
         t.b = 1 - t.a
         if weight is not None:
@@ -1150,7 +1209,7 @@ class _SquaredError(Loss):
         return t
 
     def _value(self, t):
-        return t.residual[:, 0] ** 2 / 2
+        return (t.residual * (t.residual / 2))[:, 0]
 
     def _grad(self, t):
         return t.residual
@@ -1444,7 +1503,8 @@ def _unit(base):
     """Return the number of nats in the unit of information that `base` stands for."""
     if base is None:
         return 1.0
-    base = _number(base, "base", "above 0 and not 1", lambda b: 0 < b < np.inf and b != 1)
+    need = "above 0, finite and not 1"
+    base = _number(base, "base", need, lambda b: 0 < b < np.inf and b != 1)
     return math.log(base)
 
 

@@ -16,6 +16,7 @@ from _support import (
 )
 
 import fastce
+from fastce import reference
 from fastce._registry import find
 
 SHAPE = (4, 5)
@@ -111,6 +112,59 @@ def test_first_argument_decides(op):
                 assert np.asarray(part).dtype == first
             same = {k: v.astype(first) if np.ndim(v) else v for k, v in options.items()}
             assert_close(op.function(*mixed, **options), op.function(*alike, **same), 4, options)
+
+
+@over("op", FUNCTIONS)
+def test_conversion_does_not_warn(op):
+    """What is too large for the first argument's dtype becomes infinite, silently."""
+    first, *others = op.arguments(seeded(op.id), SHAPE, np.float32)
+    options = {}
+    if op.kind == "loss":
+        options["sample_weight"] = np.full(SHAPE[: 1 if op.has_axis else 2], 1e300)
+    elif op.name == "logsumexp":
+        options["b"] = np.full(SHAPE, 1e300)
+    elif others:
+        others[0] = np.full(others[0].shape, 1e300)
+    for module in (None, reference):
+        for part in parts(op.call(module=module)(first, *others, **options)):
+            assert np.asarray(part).dtype == np.float32
+
+
+LARGE = [
+    # loss, first argument, target: the sum of three is infinite in float32
+    ("cross_entropy", [[3e38, 0.0]] * 3, [1, 1, 1]),
+    ("nll_loss", [[-3e38]] * 3, [0, 0, 0]),
+    ("kl_divergence", [[-2e38]] * 3, [[1.0]] * 3),
+    ("binary_cross_entropy_with_logits", [3e38] * 3, [0, 0, 0]),
+    ("squared_error", [1.8e19] * 3, [0, 0, 0]),
+]
+
+
+@pytest.mark.parametrize(("name", "x", "target"), LARGE)
+def test_infinite_sums_do_not_warn(name, x, target):
+    """A sum that is too large for float32 becomes infinite, silently."""
+    for module in (fastce, reference):
+        loss = getattr(module, name)
+        assert np.isfinite(loss(np.float32(x), target, reduction="none")).all()
+        assert loss(np.float32(x), target, reduction="sum") == np.inf
+        weight = np.full(3, 1e-30)
+        mean = loss(np.float32(x), target, sample_weight=weight)
+        assert mean.dtype == np.float32
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@over("op", LOSSES)
+def test_infinite_weights_do_not_warn(op, reduction):
+    """Nor do weights that are infinite beside weights of 0, of every kind."""
+    arguments = op.arguments(seeded(op.id), SHAPE)
+    samples = SHAPE[: 1 if op.has_axis else 2]
+    options = {"sample_weight": np.resize([0.0, np.inf, 1.0], samples), "reduction": reduction}
+    names = set().union(*op.options)
+    options |= {n: np.resize([np.inf, 0.0, 1e300], 5) for n in names & {"weight", "pos_weight"}}
+    for module in (None, reference):
+        value, grad = op.call("value_and_grad", module)(*arguments, **options)
+        assert np.shape(value) == (samples if reduction == "none" else ())
+        assert grad.shape == SHAPE
 
 
 LABELS = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", ">i4", ">u8"]

@@ -2,8 +2,10 @@
 
 A row is (label, changes, exception, texts): `changes` replaces positional arguments (by number)
 and options (by name); each of `texts` is a regular expression that the message must contain.  The
-table is made for every operation, and tried with every method of it.
+table is made for every operation, and tried with every method of it, of fastce and of its twin.
 """
+
+import itertools
 
 import numpy as np
 import pytest
@@ -11,9 +13,11 @@ from _support import FUNCTIONS, LOSSES, parameter_names, seeded
 from numpy.exceptions import AxisError
 
 import fastce
+from fastce import reference
 
 SHAPE = (4, 5)
 NUMBERS = (ValueError, TypeError)
+MODULES = (None, reference)
 OTHER_DTYPES = (
     "complex128",
     "longdouble",
@@ -42,6 +46,44 @@ def changed(array, index, value):
     return array
 
 
+class Unwilling:
+    """An object whose conversion fails, as that of a tensor that requires a gradient does."""
+
+    def __array__(self, dtype=None, copy=None):
+        """Fail."""
+        raise RuntimeError("not now")
+
+
+class Exporter:
+    """An object that speaks DLPack, but not for this memory."""
+
+    def __dlpack__(self, **options):
+        """Fail."""
+        raise BufferError("not here")
+
+    def __dlpack_device__(self):
+        """Give a device that is not the CPU."""
+        return 2, 0
+
+
+UNCONVERTIBLE = {
+    "an object that fails": (Unwilling(), TypeError, ("convertible", "Unwilling", "not now")),
+    "memory of another device": (Exporter(), TypeError, ("convertible", "Exporter", "not here")),
+    "a ragged list": ([[1.0], [1.0, 2.0]], ValueError, ("convertible", "list", "inhomogeneous")),
+    "masked elements": (np.ma.array([1.0, 2.0], mask=[0, 1]), TypeError, ("masked",)),
+}
+
+
+def of_conversion(op, arguments):
+    """Yield refusals of what cannot be made an array, at every place of an array."""
+    names = parameter_names(op)
+    places = dict(enumerate(names[: len(arguments)]))
+    places |= {name: name for name in names if name.endswith("weight") or name == "b"}
+    for place, name in places.items():
+        for label, (value, exception, texts) in UNCONVERTIBLE.items():
+            yield f"{name}: {label}", {place: value}, exception, (quoted(name), *texts)
+
+
 def of_first(op, arguments):
     """Yield refusals of the first argument and of the axis."""
     first = parameter_names(op)[0]
@@ -56,7 +98,9 @@ def of_first(op, arguments):
     for axis in (2, -3, 100):
         yield f"axis {axis}", {"axis": axis}, AxisError, (str(axis), r"\b2\b")
     yield "axis 1.5", {"axis": 1.5}, TypeError, ("axis", "integer", r"1\.5")
-    yield "axis of str", {"axis": "1"}, TypeError, ("axis", "integer", "'1'")
+    for axis in ("1", True, np.array(0.5), np.array([0]), [0]):
+        texts = (quoted("axis"), "integer", literal(repr(axis)))
+        yield f"axis {axis!r}", {"axis": axis}, TypeError, texts
     if op.kind in ("axis", "axis_backward"):
         yield "axis twice", {"axis": (1, -1)}, ValueError, ("axis", r"\(1, -1\)|twice|repeated")
         yield "axis in a tuple", {"axis": (0, 2)}, AxisError, (r"\b2\b",)
@@ -108,8 +152,9 @@ def of_weights(op, arguments):
         for dtype in ("complex128", "<U3", "object"):
             bad = good.astype("i8").astype(dtype)
             yield f"{name} {dtype}", {name: bad}, TypeError, (quoted(name), literal(bad.dtype))
-        for shape in ((7,), (4, 2), (2, 4, 5)):
-            texts = (quoted(name), literal(shape), literal(x.shape))
+        scalar = ((),) if op.has_axis or name == "sample_weight" else ()
+        for shape in ((7,), (4, 2), (2, 4, 5), *scalar):
+            texts = (quoted(name), f"got {literal(shape)}", literal(x.shape))
             yield f"{name} of shape {shape}", {name: np.ones(shape)}, ValueError, texts
 
 
@@ -117,15 +162,19 @@ def of_numbers(op):
     """Yield refusals of the options that are numbers."""
     every = set().union(*op.options)
     bad = {
-        "label_smoothing": (-0.1, 1.5, float("nan"), float("inf")),
-        "temperature": (0.0, -1.0, float("nan")),
+        "label_smoothing": (-0.1, 1.5, float("nan"), float("inf"), 10**400),
+        "temperature": (0.0, -1.0, float("nan"), 2**1024, -(10**400)),
+        "z_loss": (-1e-9, float("nan"), float("inf")),
+        "alpha": (1.5, float("nan"), 2**64),
+        "gamma": (-0.5, float("nan"), float("inf")),
     }
     for name in sorted(every & set(bad)):
         for value in bad[name]:
             texts = (quoted(name), str(value).replace(".", r"\.") + r"\b")
-            yield f"{name} {value}", {name: value}, ValueError, texts
-        yield f"{name} of str", {name: "much"}, NUMBERS, (quoted(name),)
-        yield f"{name} None", {name: None}, NUMBERS, (quoted(name),)
+            yield f"{name} {value!s:.8}", {name: value}, ValueError, texts
+        for value in ("much", None, 1j):
+            texts = (quoted(name), "number", literal(repr(value)))
+            yield f"{name} {value!r}", {name: value}, TypeError, texts
         yield f"{name} of two", {name: [0.5, 0.5]}, NUMBERS, (quoted(name),)
 
 
@@ -140,19 +189,22 @@ def of_indices(op, arguments):
     table = y.reshape(2, 2), x.reshape(2, 2, 5)
     bad = {1: changed(table[0], (1, 0), 7), 0: table[1]}
     yield "class in a table", bad, ValueError, (quoted(second), r"\b7\b", r"index \(1, 0\)")
+    for value in (2**70, -(2**70)):
+        bad = [*y[:3].tolist(), value]
+        yield f"class {value}", {1: bad}, ValueError, (quoted(second), f"{value}", r"index 3\b")
     bad = changed(y.astype("u8"), 3, 2**63)
     yield "class of uint64", {1: bad}, ValueError, (quoted(second), str(2**63), r"index 3\b")
     yield "classes of bool", {1: y > 1}, TypeError, (quoted(second), "bool")
     yield "classes of str", {1: y.astype(str)}, TypeError, (quoted(second), "<U")
-    yield "one-hot integers", {1: np.eye(5, dtype=int)[y]}, ValueError, (literal(SHAPE), second)
-    for value in (1.5, "1", None, [1]):
-        kind = type(value).__name__
-        found = rf"{kind}|{literal(repr(value))}"
-        yield f"ignore_index {value}", {"ignore_index": value}, NUMBERS, ("ignore_index", found)
+    texts = (quoted(second), literal((4,)), f"got {literal(SHAPE)}", "integers are class indices")
+    yield "one-hot integers", {1: np.eye(5, dtype=int)[y]}, ValueError, texts
+    for value in (1.5, "1", None, [1], True, np.array(1.5)):
+        texts = (quoted("ignore_index"), "integer", literal(repr(value)))
+        yield f"ignore_index {value!r}", {"ignore_index": value}, TypeError, texts
     if op.name == "nll_loss":
         yield "float classes", {1: y.astype(float)}, TypeError, (quoted(second), "float64")
     else:
-        texts = (quoted(second), literal((4,)), literal(SHAPE))
+        texts = (quoted(second), f"got {literal((4,))}", literal(SHAPE), "are probabilities")
         yield "float classes", {1: y.astype(float)}, ValueError, texts
 
 
@@ -166,6 +218,9 @@ def of_probabilities(op, arguments):
     for value in bad:
         texts = (quoted(second), str(value).replace(".", r"\."), r"index \(2, 3\)")
         yield f"{second} {value}", {1: changed(y, (2, 3), value)}, ValueError, texts
+    single = arguments[0].astype(np.float32)
+    given = {0: single, 1: changed(y, (2, 3), -1e-60)}
+    yield f"{second} of another dtype", given, ValueError, (quoted(second), "-1e-60")
     if op.target == "probability" and op.name != "kl_divergence":
         for value in (0, 3):
             yield f"ignore_index {value}", {"ignore_index": value}, ValueError, ("ignore_index",)
@@ -186,7 +241,8 @@ def of_loss(op, arguments):
     for value in ("avg", "Mean", "", None, 1, ["mean"]):
         texts = ("reduction", "mean", "sum", "none", literal(repr(value)))
         yield f"reduction {value!r}", {"reduction": value}, NUMBERS, texts
-    yield "an unknown option", {"wieght": 1.0}, TypeError, ("wieght",)
+    for name in ("wieght", "want"):
+        yield f"unknown option {name}", {name: 1.0}, TypeError, (name, "option|keyword argument")
     yield "reduction by position", {2: "mean", 3: "mean"}, TypeError, ("positional",)
 
 
@@ -194,6 +250,7 @@ def refusals(op):
     """Yield every refusal of an operation."""
     arguments = op.arguments(seeded(op.id), SHAPE)
     yield from of_first(op, arguments)
+    yield from of_conversion(op, arguments)
     if len(arguments) > 1 and op.name != "logsumexp_backward":
         yield from of_other_shapes(op, arguments)
     if op.kind == "loss":
@@ -209,6 +266,7 @@ def refusals(op):
     if op.kind == "information":
         for base in (0, 1, -2, float("nan")):
             yield f"base {base}", {"base": base}, ValueError, (quoted("base"), str(base))
+        yield "base of str", {"base": "2"}, TypeError, (quoted("base"), "number", "'2'")
     if op.name == "js_divergence":
         bad = changed(arguments[1], (2, 3), -0.25)
         yield "q negative", {1: bad}, ValueError, (quoted("q"), r"-0\.25", r"index \(2, 3\)")
@@ -216,6 +274,8 @@ def refusals(op):
         for shape in ((4, 4), (3, 1), (7,)):
             texts = (quoted("b"), literal(shape), literal(SHAPE))
             yield f"b of shape {shape}", {"b": np.ones(shape)}, ValueError, texts
+        for name in ("keepdims", "return_sign"):
+            yield f"{name} of str", {name: "no"}, TypeError, (quoted(name), "bool", "'no'")
         yield "b complex", {"b": np.ones(5, complex)}, TypeError, (quoted("b"), "complex128")
     if op.name == "logsumexp_backward":
         for shape in ((5,), (4, 5), (3,), ()):
@@ -242,13 +302,13 @@ def outs(op, method):
 def test_refused(op, changes, exception, texts):
     """Each row of the table, by every method of the operation."""
     arguments = op.arguments(seeded(op.id), SHAPE)
-    for method in op.methods:
+    for module, method in itertools.product(MODULES, op.methods):
         options, arrays = outs(op, method)
         given = dict(enumerate(arguments + op.extra(seeded(method), method, arguments)))
         given |= {key: value for key, value in changes.items() if isinstance(key, int)}
         options |= {key: value for key, value in changes.items() if isinstance(key, str)}
         with pytest.raises(exception) as caught:
-            op.call(method)(*given.values(), **options)
+            op.call(method, module)(*given.values(), **options)
         for text in texts:
             caught.match(text)
         assert all(np.all(array == 7) for array in arrays), "`out` was written to"
@@ -280,7 +340,39 @@ def test_refused_vectors(op, v, exception, message):
     assert np.all(out == 7)
 
 
-THREADS = [0, -1, 1.5, "2", None, float("nan"), [2], True]
+def test_empty_lists_are_labels():
+    """A list of nothing has no dtype: where there are no samples, it holds no labels."""
+    for module, name in itertools.product((fastce, reference), ("cross_entropy", "nll_loss")):
+        loss = getattr(module, name)
+        assert np.isnan(loss(np.zeros((0, 3)), []))
+        assert loss(np.zeros((2, 0, 3)), [[], []], reduction="none").shape == (2, 0)
+
+
+class WithArray:
+    """An empty array of some dtype behind `__array__`."""
+
+    def __array__(self, dtype=None, copy=None):
+        """Give it."""
+        return np.zeros((0, 3))
+
+
+def test_empty_probabilities_are_no_labels():
+    """What has a dtype is taken for what it is, also where it is empty."""
+    for loss in (fastce.cross_entropy, reference.cross_entropy):
+        assert loss(np.zeros((0, 3)), WithArray(), reduction="sum") == 0
+        with pytest.raises(ValueError, match="floating numbers are probabilities"):
+            loss(np.zeros((0, 3)), np.zeros(0))
+
+
+@pytest.mark.parametrize("label", [-100, np.int8(-100), np.array(-100, ">i2")], ids=repr)
+def test_one_ignored_sample(label):
+    """A single row that is not looked at may hold what is no probability."""
+    for loss in (fastce.categorical_cross_entropy, reference.categorical_cross_entropy):
+        assert loss([-0.5, 0.5], label, reduction="sum") == 0
+        assert not loss.grad([-0.5, 0.5], label).any()
+
+
+THREADS = [0, -1, 1.5, "2", None, float("nan"), [2], True, np.array(1.5), 2**31]
 
 
 @pytest.mark.parametrize("count", THREADS, ids=repr)

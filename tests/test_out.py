@@ -5,6 +5,7 @@ import pytest
 from _support import FUNCTIONS, LOSSES, ROWS, assert_close, calls, dtypes, over, parts
 
 import fastce
+from fastce import reference
 
 # Rows whose result is as large as the first argument, by the method that makes it.
 WRITERS = [
@@ -52,6 +53,14 @@ def test_out_is_returned(op, method, dtype):
         assert_close(got, want, 0)
 
 
+class Unwilling(np.ndarray):
+    """A subclass of which no NumPy function wants to know."""
+
+    def __array_function__(self, *args, **kwargs):
+        """Fail."""
+        raise AssertionError("a function of NumPy was called")
+
+
 STRIDED = {
     "fortran": lambda shape: np.full(shape, 7.0, order="F"),
     "every second": lambda shape: np.full((shape[0], 2 * shape[1]), 7.0)[:, ::2],
@@ -61,6 +70,8 @@ STRIDED = {
         np.zeros(8 * shape[0] * shape[1] + 1, np.uint8)[1:].view(float).reshape(shape)
     ),
     "subclass": lambda shape: np.full(shape, 7.0).view(type("Sub", (np.ndarray,), {})),
+    "unwilling subclass": lambda shape: np.full(shape, 7.0).view(Unwilling),
+    "other byte order": lambda shape: np.full(shape, 7.0, np.dtype(float).newbyteorder()),
 }
 
 
@@ -79,6 +90,10 @@ def test_strided_out(op, method, layout):
     assert_close(got, op.call(method)(*arguments, **options), 0)
     if inside.any():
         assert np.all(whole[~inside] == 7.0)
+    out = STRIDED[layout](SHAPE)
+    got = op.call(method, reference)(*arguments, **options, out=out)
+    assert large(got) is out
+    assert_close(got, op.call(method, reference)(*arguments, **options), 0)
 
 
 @dtypes
@@ -177,6 +192,7 @@ BAD_OUT = {
     "integers": (lambda shape: np.full(shape, 7), TypeError, "int64"),
     "read-only": (lambda shape: np.broadcast_to(7.0, shape), ValueError, "read-only"),
     "a list": (lambda shape: np.full(shape, 7.0).tolist(), TypeError, "list"),
+    "masked": (lambda shape: np.ma.masked_equal(np.full(shape, 7.0), 7), TypeError, "masked"),
 }
 
 
@@ -186,10 +202,11 @@ def test_refused_out(op, method, wrong):
     """A wrong `out` is refused, by what was needed and what was found, and left as it was."""
     make, exception, found = BAD_OUT[wrong]
     arguments, options = one_call(op, method)
-    out = make(SHAPE)
-    with pytest.raises(exception, match=rf"`out`.*{found}"):
-        op.call(method)(*arguments, **options, out=out)
-    assert np.all(np.asarray(out) == 7)
+    for module in (fastce, reference):
+        out = make(SHAPE)
+        with pytest.raises(exception, match=rf"`out`.*{found}"):
+            op.call(method, module)(*arguments, **options, out=out)
+        assert np.all(np.asarray(out) == 7)
 
 
 def _pair(**given):
@@ -207,12 +224,13 @@ def _two_views():
 
 
 BAD_PAIRS = {
-    "one array twice": (_twice, ValueError),
-    "two views of the same memory": (_two_views, ValueError),
-    "one array": (lambda: np.full(SHAPE, 7.0), TypeError),
-    "three": (lambda: (np.full(SHAPE, 7.0),) * 3, (TypeError, ValueError)),
-    "wrong first": (_pair(first=(5, 11)), ValueError),
-    "wrong second": (_pair(second=(5, 11)), ValueError),
+    # what is wrong: (how to make it, the exception, what the message says)
+    "one array twice": (_twice, ValueError, "`out`.*twice"),
+    "two views of the same memory": (_two_views, ValueError, "`out`.*twice"),
+    "one array": (lambda: np.full(SHAPE, 7.0), TypeError, "`out`.*pair.*ndarray"),
+    "three": (lambda: (np.full(SHAPE, 7.0),) * 3, TypeError, "`out`.*pair.*tuple of 3"),
+    "wrong first": (_pair(first=(5, 11)), ValueError, r"`out\[0\]`.*\(5, 11\)"),
+    "wrong second": (_pair(second=(5, 11)), ValueError, r"`out\[1\]`.*\(5, 11\)"),
 }
 
 
@@ -220,9 +238,20 @@ BAD_PAIRS = {
 @over("op", LOSSES)
 def test_refused_pairs(op, wrong):
     """A pair of which one is wrong, or both are the same memory: neither is written."""
-    make, exception = BAD_PAIRS[wrong]
+    make, exception, message = BAD_PAIRS[wrong]
     arguments, options = one_call(op, "grad_and_hess")
-    out = make()
-    with pytest.raises(exception, match="out"):
-        op.function.grad_and_hess(*arguments, **options, out=out)
-    assert all(np.all(part == 7) for part in out)
+    for module in (fastce, reference):
+        out = make()
+        with pytest.raises(exception, match=message):
+            op.call("grad_and_hess", module)(*arguments, **options, out=out)
+        assert all(np.all(part == 7) for part in out)
+
+
+@over("op", LOSSES)
+def test_pairs_of_a_subclass(op):
+    """Nor is NumPy asked whether the two of a pair overlap by way of their class."""
+    arguments, options = one_call(op, "grad_and_hess")
+    pair = tuple(np.full(SHAPE, 7.0).view(Unwilling) for _ in range(2))
+    got = op.function.grad_and_hess(*arguments, **options, out=pair)
+    assert got[0] is pair[0]
+    assert_close(got, op.function.grad_and_hess(*arguments, **options), 0)
