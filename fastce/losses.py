@@ -62,6 +62,9 @@ class Loss:
             keyword = [p for p in given if p.kind is inspect.Parameter.KEYWORD_ONLY]
             method.__signature__ = inspect.Signature([*positional, *options, *keyword])
             setattr(cls, name, method)
+        # help() shows a loss by its class: with how it is called, not how it was made.
+        call = inspect.signature(cls.__call__)
+        cls.__signature__ = call.replace(parameters=list(call.parameters.values())[1:])
 
     def __init__(self, name):
         self.__name__ = self.__qualname__ = name
@@ -77,10 +80,25 @@ class Loss:
     def __call__(self, logits, target, **options):
         """Return the value.
 
+        Parameters
+        ----------
+        logits, target : array_like
+            As the loss's own documentation says; so are the options.
+
         Returns
         -------
         scalar, or ndarray for ``reduction="none"``
             In the dtype of the first argument.
+
+        Raises
+        ------
+        TypeError, ValueError, numpy.exceptions.AxisError
+            As the loss's own documentation says.
+
+        Examples
+        --------
+        >>> float(fastce.cross_entropy([[0.0, 0.0]], [1]))
+        0.6931471805599453
         """
         if not options:
             plain = self._plain(logits, target, VALUE)
@@ -101,7 +119,18 @@ class Loss:
         Returns
         -------
         ndarray
-            In the shape of the first argument.
+            In the shape of the first argument. With ``reduction="none"`` it is the gradient of each
+            sample's own value.
+
+        Raises
+        ------
+        TypeError, ValueError, numpy.exceptions.AxisError
+            As the loss itself does, and if `out` does not fit.
+
+        Examples
+        --------
+        >>> fastce.cross_entropy.grad([[0.0, 0.0]], [1])
+        array([[ 0.5, -0.5]])
         """
         if not options and out is None:
             plain = self._plain(logits, target, GRAD)
@@ -125,6 +154,19 @@ class Loss:
             As the loss itself gives.
         grad : ndarray
             As `grad` gives.
+
+        Raises
+        ------
+        TypeError, ValueError, numpy.exceptions.AxisError
+            As `grad` does.
+
+        Examples
+        --------
+        >>> value, grad = fastce.cross_entropy.value_and_grad([[0.0, 0.0]], [1])
+        >>> float(value)
+        0.6931471805599453
+        >>> grad
+        array([[ 0.5, -0.5]])
         """
         if not options and out is None:
             plain = self._plain(logits, target, VALUE | GRAD)
@@ -147,6 +189,17 @@ class Loss:
         -------
         grad, hess : ndarray
             In the shape of the first argument.
+
+        Raises
+        ------
+        TypeError, ValueError, numpy.exceptions.AxisError
+            As `grad` does; two arrays of `out` that share memory are a ValueError.
+
+        Examples
+        --------
+        >>> grad, hess = fastce.cross_entropy.grad_and_hess([[0.0, 0.0]], [1])
+        >>> hess
+        array([[0.25, 0.25]])
         """
         _, grad, hess = self._evaluate(GRAD | HESS, logits, target, None, out, **options)
         return grad, hess
@@ -167,6 +220,16 @@ class Loss:
         -------
         ndarray
             In the shape of the first argument.
+
+        Raises
+        ------
+        TypeError, ValueError, numpy.exceptions.AxisError
+            As `grad` does, and if `v` does not fit.
+
+        Examples
+        --------
+        >>> fastce.cross_entropy.hvp([[0.0, 0.0]], [1], [[4.0, 0.0]])
+        array([[ 1., -1.]])
         """
         return self._evaluate(PRODUCT, logits, target, v, (out,), **options)[1]
 

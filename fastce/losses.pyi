@@ -1,5 +1,6 @@
 """Types of the losses: their methods are made at run time, with these signatures."""
 
+from inspect import Signature
 from typing import Any, Literal, SupportsIndex, TypeAlias, TypedDict, Unpack, type_check_only
 
 import numpy as np
@@ -65,6 +66,7 @@ class _Focal(_Common, total=False):
 class _Loss:
     __name__: str
     __qualname__: str
+    __signature__: Signature
     def __init__(self, name: str) -> None: ...
     def __reduce__(self) -> str: ...
 

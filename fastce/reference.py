@@ -365,13 +365,25 @@ def sigmoid(x, out=None):
 
 @_quiet
 def log_sigmoid(x, out=None):
-    """Return log(sigmoid(x)) = min(x, 0) - log1p(exp(-abs(x))), elementwise."""
+    """Return log(sigmoid(x)) = min(x, 0) - log1p(exp(-abs(x))), elementwise.
+
+    Examples
+    --------
+    >>> float(log_sigmoid(40.0))
+    -4.248354255291589e-18
+    """
     return _elementwise(lambda x: -_Logistic(x).minus_log_p, out, x=x)
 
 
 @_quiet
 def softplus(x, out=None):
-    """Return log(1 + exp(x)) = max(x, 0) + log1p(exp(-abs(x))), elementwise."""
+    """Return log(1 + exp(x)) = max(x, 0) + log1p(exp(-abs(x))), elementwise.
+
+    Examples
+    --------
+    >>> float(softplus(-40.0))
+    4.248354255291589e-18
+    """
     return _elementwise(lambda x: _Logistic(x).minus_log_q, out, x=x)
 
 
@@ -381,6 +393,11 @@ def logit(p, out=None):
 
     Near 1/2, where the quotient is near 1, it is log1p((2p - 1) / (1 - p)), in which both
     differences are exact or nearly so.
+
+    Examples
+    --------
+    >>> logit([0.0, 0.5, 1.0]).tolist()
+    [-inf, 0.0, inf]
     """
 
     def near_and_far(p):
@@ -393,19 +410,37 @@ def logit(p, out=None):
 
 @_quiet
 def sigmoid_backward(grad_output, output, out=None):
-    """Return grad_output y (1 - y), elementwise, y being the sigmoid already computed."""
+    """Return grad_output y (1 - y), elementwise, y being the sigmoid already computed.
+
+    Examples
+    --------
+    >>> float(sigmoid_backward(2.0, 0.5))
+    0.5
+    """
     return _elementwise(lambda g, y: g * y * (1 - y), out, grad_output=grad_output, output=output)
 
 
 @_quiet
 def log_sigmoid_backward(grad_output, x, out=None):
-    """Return grad_output sigmoid(-x), elementwise."""
+    """Return grad_output sigmoid(-x), elementwise.
+
+    Examples
+    --------
+    >>> log_sigmoid_backward(2.0, [0.0, 1000.0]).tolist()
+    [1.0, 0.0]
+    """
     return _elementwise(lambda g, x: g * _Logistic(x).q, out, grad_output=grad_output, x=x)
 
 
 @_quiet
 def softplus_backward(grad_output, x, out=None):
-    """Return grad_output sigmoid(x), elementwise."""
+    """Return grad_output sigmoid(x), elementwise.
+
+    Examples
+    --------
+    >>> softplus_backward(3.0, [0.0, 1000.0]).tolist()
+    [1.5, 3.0]
+    """
     return _elementwise(lambda g, x: g * _Logistic(x).p, out, grad_output=grad_output, x=x)
 
 
@@ -436,6 +471,11 @@ def log_softmax(x, axis=-1, *, out=None):
 
     An entry of -inf gives -inf. A row of only -inf, or with NaN, gives NaN; in a row with +inf
     those give NaN and the others -inf.
+
+    Examples
+    --------
+    >>> log_softmax([40.0, 0.0]).tolist()
+    [-4.248354255291589e-18, -40.0]
     """
     t = _Table(x, "x", axis)
     _check_out(out, t.shape, t.dtype)
@@ -518,6 +558,11 @@ def softmax_backward(grad_output, output, axis=-1, *, out=None):
     """Return y (g - sum(g y)), g being `grad_output` and y the softmax already computed.
 
     Where y is 0 the result is exactly 0, also for an infinite g.
+
+    Examples
+    --------
+    >>> softmax_backward([1.0, 0.0], [0.5, 0.5]).tolist()
+    [0.25, -0.25]
     """
     t = _Table(grad_output, "grad_output", axis)
     y = t.like(output, "output")
@@ -531,6 +576,11 @@ def log_softmax_backward(grad_output, output, axis=-1, *, out=None):
     """Return g - exp(y) sum(g), g being `grad_output` and y the log_softmax already computed.
 
     A masked class, of y = -inf, has a gradient of exactly 0, whatever its g.
+
+    Examples
+    --------
+    >>> log_softmax_backward([1.0, 3.0], [0.0, -np.inf]).tolist()
+    [-3.0, 0.0]
     """
     t = _Table(grad_output, "grad_output", axis)
     y = t.like(output, "output")
@@ -544,6 +594,11 @@ def logsumexp_backward(grad_output, x, axis=-1, *, out=None):
     """Return g softmax(x), g being `grad_output`, of the shape of ``logsumexp(x, axis)``.
 
     The shape that ``keepdims=True`` gives will do as well.
+
+    Examples
+    --------
+    >>> logsumexp_backward(2.0, [0.0, 0.0]).tolist()
+    [1.0, 1.0]
     """
     g = _floats(grad_output, "grad_output")
     t = _Table(x, "x", axis, g.dtype)
@@ -558,6 +613,27 @@ def logsumexp_backward(grad_output, x, axis=-1, *, out=None):
 # ---------------------------------------------------------------------------------------------
 # The protocol of the losses
 # ---------------------------------------------------------------------------------------------
+
+
+METHODS = ("__call__", "grad", "value_and_grad", "grad_and_hess", "hvp")
+
+
+def _show_options(cls, base, options):
+    """Give `cls` the methods of `base` once more, with `options` in their signatures."""
+
+    def shown(method):
+        @functools.wraps(method)
+        def same(*args, **kwargs):
+            return method(*args, **kwargs)
+
+        given = list(inspect.signature(method).parameters.values())[:-1]  # without **options
+        at = next(i for i, parameter in enumerate(given) if parameter.name == "reduction")
+        same.__signature__ = inspect.Signature([*given[:at], *options, *given[at:]])
+        return same
+
+    for name in METHODS:
+        if hasattr(base, name):
+            setattr(cls, name, shown(getattr(base, name)))
 
 
 class Loss:
@@ -578,20 +654,26 @@ class Loss:
     that is 0 it is NaN, and its gradient 0. A NaN makes its own row NaN and no other.
     """
 
+    def __init_subclass__(cls):
+        """Show the options of a loss in the signatures of its methods."""
+        _show_options(cls, Loss, list(inspect.signature(cls._setup).parameters.values())[3:])
+
     def __init__(self, name):
         self.__name__ = self.__qualname__ = name
         self.__doc__ = type(self).__doc__
-        own = inspect.signature(self._setup).parameters.values()
-        common = inspect.signature(Loss.__call__).parameters
-        shared = [common["reduction"], common["sample_weight"]]
-        self.__signature__ = inspect.Signature([*own, *shared])
 
     def __repr__(self):
         return f"<loss {self.__name__}>"
 
     @_quiet
     def __call__(self, logits, target, *, reduction="mean", sample_weight=None, **options):
-        """Return the value: a number, or one a sample with ``reduction="none"``."""
+        """Return the value: a number, or one a sample with ``reduction="none"``.
+
+        Examples
+        --------
+        >>> float(squared_error([3.0], [1.0]))
+        2.0
+        """
         t = self._setup(logits, target, **options)
         reduced = _Reduction(t, reduction, sample_weight)
         return reduced.value(self._value(t))
@@ -601,6 +683,11 @@ class Loss:
         """Return the gradient with respect to the first argument, in its shape.
 
         With ``reduction="none"`` it is the gradient of each sample's own value.
+
+        Examples
+        --------
+        >>> squared_error.grad([3.0, 1.0], [1.0, 1.0]).tolist()
+        [1.0, 0.0]
         """
         t = self._setup(logits, target, **options)
         reduced = _Reduction(t, reduction, sample_weight)
@@ -611,7 +698,14 @@ class Loss:
     def value_and_grad(
         self, logits, target, *, reduction="mean", sample_weight=None, out=None, **options
     ):
-        """Return ``(value, gradient)``; `out` is for the gradient."""
+        """Return ``(value, gradient)``; `out` is for the gradient.
+
+        Examples
+        --------
+        >>> value, grad = squared_error.value_and_grad([3.0], [1.0])
+        >>> grad.tolist()
+        [2.0]
+        """
         t = self._setup(logits, target, **options)
         reduced = _Reduction(t, reduction, sample_weight)
         _check_out(out, t.shape, t.dtype)
@@ -621,7 +715,14 @@ class Loss:
     def grad_and_hess(
         self, logits, target, *, reduction="mean", sample_weight=None, out=None, **options
     ):
-        """Return ``(gradient, diagonal of the Hessian)``; `out` is a pair of arrays."""
+        """Return ``(gradient, diagonal of the Hessian)``; `out` is a pair of arrays.
+
+        Examples
+        --------
+        >>> grad, hess = squared_error.grad_and_hess([3.0], [1.0])
+        >>> hess.tolist()
+        [1.0]
+        """
         t = self._setup(logits, target, **options)
         reduced = _Reduction(t, reduction, sample_weight)
         first, second = _check_pair(out, t.shape, t.dtype)
@@ -630,7 +731,13 @@ class Loss:
 
     @_quiet
     def hvp(self, logits, target, v, *, reduction="mean", sample_weight=None, out=None, **options):
-        """Return the product of the Hessian with `v`, an array of the first argument's shape."""
+        """Return the product of the Hessian with `v`, an array of the first argument's shape.
+
+        Examples
+        --------
+        >>> cross_entropy.hvp([0.0, 0.0], 0, [4.0, 0.0]).tolist()
+        [1.0, -1.0]
+        """
         t = self._setup(logits, target, **options)
         reduced = _Reduction(t, reduction, sample_weight)
         v = t.like(v, "v")
@@ -917,6 +1024,11 @@ class _NLLLoss(Loss):
         Weights of the classes.
     ignore_index : int
         Samples with this target count for nothing.
+
+    Examples
+    --------
+    >>> float(nll_loss([[-1.0, -2.0]], [1]))
+    2.0
     """
 
     def _setup(self, logits, target, *, axis=-1, weight=None, ignore_index=-100):
@@ -955,6 +1067,11 @@ class _CategoricalCrossEntropy(Loss):
         Samples with this target count for nothing.
     label_smoothing : float
         The eps above.
+
+    Examples
+    --------
+    >>> float(categorical_cross_entropy([[0.5, 0.5], [1.0, 0.0]], [1, 0], reduction="sum"))
+    0.6931471805599453
     """
 
     def _setup(
@@ -993,6 +1110,11 @@ class _KLDivergence(Loss):
         The probabilities p, of the same shape. A negative or NaN one is a ValueError.
     axis : int
         Where the classes are.
+
+    Examples
+    --------
+    >>> float(kl_divergence([[0.0, -np.inf]], [[1.0, 0.0]]))
+    0.0
     """
 
     def _setup(self, logits, target, *, axis=-1):
@@ -1065,6 +1187,11 @@ class _BinaryCrossEntropyWithLogits(Loss):
         mean divides by the count, as in PyTorch.
     label_smoothing : float
         The eps above.
+
+    Examples
+    --------
+    >>> float(binary_cross_entropy_with_logits([1000.0], [0.0]))
+    1000.0
     """
 
     def _setup(self, logits, target, *, weight=None, pos_weight=None, label_smoothing=0.0):
@@ -1110,6 +1237,11 @@ class _BinaryCrossEntropy(Loss):
         Targets of the same shape; integers and bools are taken as 0 and 1.
     weight : array_like, optional
         Weights, which broadcast to the first argument's shape. The mean divides by the count.
+
+    Examples
+    --------
+    >>> binary_cross_entropy([0.0, 0.0], [0, 1], reduction="none").tolist()
+    [0.0, inf]
     """
 
     def _setup(self, logits, target, *, weight=None):
@@ -1163,6 +1295,11 @@ class _SigmoidFocalLoss(Loss):
     References
     ----------
     Lin et al.: Focal loss for dense object detection (2017), doi:10.1109/ICCV.2017.324.
+
+    Examples
+    --------
+    >>> float(sigmoid_focal_loss([0.0], [1.0], alpha=-1.0, gamma=1.0))
+    0.34657359027997264
     """
 
     def _setup(self, logits, target, *, alpha=0.25, gamma=2.0):
@@ -1201,6 +1338,11 @@ class _SquaredError(Loss):
         Predictions.
     target : array_like
         Real targets of the same shape.
+
+    Examples
+    --------
+    >>> float(squared_error([3.0], [1.0]))
+    2.0
     """
 
     def _setup(self, logits, target):
@@ -1233,7 +1375,13 @@ squared_error = _SquaredError("squared_error")
 # ---------------------------------------------------------------------------------------------
 
 LinearGradient = namedtuple("LinearGradient", ["x", "weight", "bias"])
-LinearGradient.__doc__ = "Derivatives with respect to x, weight and bias; None if not asked for."
+LinearGradient.__doc__ = """Derivatives with respect to x, weight and bias; None if not asked for.
+
+Examples
+--------
+>>> LinearGradient(x=None, weight=[1.0, 2.0], bias=3.0).bias
+3.0
+"""
 
 
 class LinearLoss:
@@ -1250,19 +1398,15 @@ class LinearLoss:
     _loss = None  # the loss of the logits
     _weight_ndim = 1  # (d,), or 2 for (k, d)
 
+    def __init_subclass__(cls):
+        """Show the options of a loss in the signatures of its methods."""
+        _show_options(
+            cls, LinearLoss, list(inspect.signature(cls._options).parameters.values())[1:]
+        )
+
     def __init__(self, name):
         self.__name__ = self.__qualname__ = name
         self.__doc__ = type(self).__doc__
-        options = inspect.signature(self._options).parameters
-        linear = inspect.signature(self.__call__).parameters
-        common = inspect.signature(Loss.__call__).parameters
-        self.__signature__ = inspect.Signature(
-            [
-                *(linear[key] for key in ("x", "weight", "target", "bias")),
-                *options.values(),
-                *(common[key] for key in ("reduction", "sample_weight")),
-            ]
-        )
 
     def __repr__(self):
         return f"<loss {self.__name__}>"
@@ -1275,7 +1419,13 @@ class LinearLoss:
     def __call__(
         self, x, weight, target, *, bias=None, reduction="mean", sample_weight=None, **options
     ):
-        """Return the value."""
+        """Return the value.
+
+        Examples
+        --------
+        >>> float(linear_squared_error([[1.0, 2.0]], [1.0, 1.0], [1.0]))
+        2.0
+        """
         options = self._options(**options)
         x, weight, bias = self._arguments(x, weight, bias)
         logits = self._logits(x, weight, bias)
@@ -1283,9 +1433,27 @@ class LinearLoss:
             logits, target, reduction=reduction, sample_weight=sample_weight, **options
         )
 
-    def grad(self, x, weight, target, *, bias=None, wrt=("x", "weight", "bias"), **options):
-        """Return the gradients with respect to `wrt` as a `LinearGradient`."""
-        return self.value_and_grad(x, weight, target, bias=bias, wrt=wrt, **options)[1]
+    def grad(
+        self,
+        x,
+        weight,
+        target,
+        *,
+        bias=None,
+        wrt=("x", "weight", "bias"),
+        reduction="mean",
+        sample_weight=None,
+        **options,
+    ):
+        """Return the gradients with respect to `wrt` as a `LinearGradient`.
+
+        Examples
+        --------
+        >>> linear_squared_error.grad([[1.0, 2.0]], [1.0, 1.0], [1.0]).weight.tolist()
+        [2.0, 4.0]
+        """
+        common = {"reduction": reduction, "sample_weight": sample_weight}
+        return self.value_and_grad(x, weight, target, bias=bias, wrt=wrt, **common, **options)[1]
 
     @_quiet
     def value_and_grad(
@@ -1300,7 +1468,15 @@ class LinearLoss:
         sample_weight=None,
         **options,
     ):
-        """Return the value, and the gradients with respect to `wrt` as a `LinearGradient`."""
+        """Return the value, and the gradients with respect to `wrt` as a `LinearGradient`.
+
+        Examples
+        --------
+        >>> loss = linear_squared_error
+        >>> value, grad = loss.value_and_grad([[1.0, 2.0]], [1.0, 1.0], [1.0], wrt="x")
+        >>> grad.x.tolist()
+        [[2.0, 2.0]]
+        """
         wrt = _check_wrt(wrt, reduction)
         options = self._options(**options)
         x, weight, bias = self._arguments(x, weight, bias)
@@ -1328,6 +1504,12 @@ class LinearLoss:
         `v` is a pair ``(weight, bias)``, or a `LinearGradient` whose x is None; its bias may be
         None, for 0, and must be where there is no bias. The result is a `LinearGradient`, of
         which x is None.
+
+        Examples
+        --------
+        >>> v = ([1.0, 0.0], None)
+        >>> linear_squared_error.hvp([[1.0, 2.0]], [1.0, 1.0], [1.0], v).weight.tolist()
+        [1.0, 2.0]
         """
         wrt = _check_wrt(("weight", "bias"), reduction)
         options = self._options(**options)
@@ -1425,6 +1607,11 @@ class _LinearCrossEntropy(LinearLoss):
         A class of bias -inf is masked.
     class_weight : array_like, (k,), optional
         The `weight` of `cross_entropy`; its other options have their names.
+
+    Examples
+    --------
+    >>> float(linear_cross_entropy([[1.0]], [[0.0], [0.0]], [1]))
+    0.6931471805599453
     """
 
     _loss = cross_entropy
@@ -1463,6 +1650,11 @@ class _LinearBinaryCrossEntropy(LinearLoss):
         The intercept.
     pos_weight, label_smoothing : optional
         As in `binary_cross_entropy_with_logits`.
+
+    Examples
+    --------
+    >>> float(linear_binary_cross_entropy([[1.0, 1.0]], [0.0, 0.0], [0], bias=1000.0))
+    1000.0
     """
 
     _loss = binary_cross_entropy_with_logits
@@ -1484,6 +1676,11 @@ class _LinearSquaredError(LinearLoss):
         Real targets.
     bias : float, optional
         The intercept.
+
+    Examples
+    --------
+    >>> float(linear_squared_error([[1.0, 2.0]], [1.0, 1.0], [1.0]))
+    2.0
     """
 
     _loss = squared_error
@@ -1534,6 +1731,11 @@ def entropy_from_logits(logits, axis=-1, *, base=None):
     """Return the entropy of softmax(logits) along `axis`; in nats, or in bits with ``base=2``.
 
     It is sum(p (-log p)), where no term is negative: that of a confident row, 1e-20, is right.
+
+    Examples
+    --------
+    >>> float(entropy_from_logits([0.0, 0.0], base=2))
+    1.0
     """
     unit = _unit(base)
     t = _Table(logits, "logits", axis)
@@ -1552,6 +1754,11 @@ def js_divergence(p, q, axis=-1, *, base=None):
     The left side serves large d. Its terms cancel for small d; those of the right side do not, so
     the divergence of nearly equal p and q is right too. Probabilities are not renormalised; a
     negative one is a ValueError, NaN gives NaN.
+
+    Examples
+    --------
+    >>> float(js_divergence([1.0, 0.0], [0.0, 1.0], base=2))
+    1.0
     """
     unit = _unit(base)
     t = _Table(p, "p", axis)

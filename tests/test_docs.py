@@ -6,7 +6,9 @@ The pages in docs/ show each of them, and their examples run as well.
 import csv
 import doctest
 import inspect
+import operator
 import pathlib
+import pydoc
 import re
 import types
 
@@ -21,6 +23,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.rst"))
 PUBLIC = [name for name in fastce.__all__ if name != "__version__"]
 METHODS = ("grad", "value_and_grad", "grad_and_hess", "hvp")
+PROTOCOL = ("__call__", *METHODS)
 
 # What each function takes, by the contract: name -> default, in any order after the arrays.
 REQUIRED = inspect.Parameter.empty
@@ -80,13 +83,25 @@ def test_docstring(name):
     assert run_examples(text, name, types.ModuleType(name)) > 0
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", PROTOCOL)
 @over("op", LOSSES)
 def test_methods_are_documented(op, method):
-    """Each method of a loss has a docstring of its own."""
+    """Each method of a loss has a summary, the sections, and an example that runs."""
     text = inspect.getdoc(op.call(method)) or ""
     assert text.split("\n")[0].endswith("."), text
-    run_examples(text, method, types.ModuleType(method))
+    for section in ("Parameters", "Returns", "Raises", "Examples"):
+        assert f"{section}\n{'-' * len(section)}" in text
+    assert run_examples(text, method, types.ModuleType(method)) > 0
+
+
+@over("op", LOSSES)
+def test_help_shows_how_a_loss_is_called(op):
+    """`help` of a loss has its signature, its documentation and all its methods."""
+    text = pydoc.plain(pydoc.render_doc(op.function))
+    assert f"{op.name}{inspect.signature(op.function)}" in text
+    assert documentation(op.name).split("\n")[0] in text
+    for method in PROTOCOL:
+        assert f"{method}(self, logits, target," in text
 
 
 def parameters(function, *, keep=()):
@@ -111,6 +126,7 @@ def test_signature_of_methods(op, method):
     names = list(inspect.signature(op.call(method)).parameters)
     assert names[: 2 + (method == "hvp")] == ["logits", "target", "v"][: 2 + (method == "hvp")]
     assert parameters(op.call(method)) == OPTIONS[op.name] | {"out": None}
+    assert inspect.signature(op.call(method)) == inspect.signature(op.call(method, reference))
 
 
 @over("op", FUNCTIONS)
@@ -141,10 +157,20 @@ def test_every_operation_has_a_twin():
     assert set(fastce.__all__) - others <= set(reference.__all__)
 
 
-@pytest.mark.parametrize("name", reference.__all__)
+REFERENCE = [
+    f"{name}{method}"
+    for name in reference.__all__
+    for method in ("", *(f".{m}" for m in PROTOCOL if hasattr(getattr(reference, name), m)))
+    if method != ".__call__" or hasattr(getattr(reference, name), "grad")
+]
+
+
+@pytest.mark.parametrize("name", REFERENCE)
 def test_examples_of_the_reference(name):
-    """The reference's examples run too."""
-    run_examples(inspect.getdoc(getattr(reference, name)) or "", name, reference)
+    """Each name of the reference, and each method of its losses, has an example that runs."""
+    text = inspect.getdoc(operator.attrgetter(name)(reference)) or ""
+    assert text.split("\n\n")[0].endswith("."), text
+    assert run_examples(text, name, reference) > 0
 
 
 def in_pages(name):
