@@ -10,7 +10,7 @@
 #
 #   log1p_unit(e)          log(1 + e), 0 <= e <= 1
 #
-# sigmoid and logit are made of them, within 2 ULP.
+# sigmoid, log1p_exp_minus and logit are made of them, within 2 ULP.
 #
 # The coefficients are printed by tools/minimax.py, together with their own error.
 
@@ -273,3 +273,8 @@ cdef inline real log1p_unit(real e) noexcept nogil:
     cdef real n = <real> 1.0 if high else <real> 0.0
     cdef real g = <real> 0.5 * e - <real> 0.5 if high else e
     return log_reduced(g, n, <real> 0.0)
+
+
+cdef inline real log1p_exp_minus(real x) noexcept nogil:
+    # log(1 + e**-|x|)
+    return log1p_unit(exp_lifted(x) * (<real> 1.0 / lift_factor(x)))
