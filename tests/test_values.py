@@ -1,5 +1,7 @@
 """Values and methods against the reference: every option, reduction, dtype, length and axis."""
 
+import math
+
 import numpy as np
 import pytest
 from _support import (
@@ -162,3 +164,32 @@ def test_mean_is_by_default(op):
         default = {key: value for key, value in options.items() if key != "reduction"}
         got = op.call(method)(*arguments, **default)
         assert_close(got, op.call(method)(*arguments, **options), 0, label)
+
+
+NAN, INF = math.nan, math.inf
+# What no formula gives by itself: NaN spoils its whole row, infinity meets 0, and 0 has no sign.
+ODD = {
+    "an infinite grad_output": lambda m: m.logsumexp_backward([INF, -INF], [[-INF, 0.0, 0.0]] * 2),
+    "NaN, nll_loss": lambda m: m.nll_loss.grad([[NAN, -1.0]], [1]),
+    "NaN, nll_loss.hvp": lambda m: m.nll_loss.hvp([[NAN, -1.0]], [1], [[1.0, 1.0]]),
+    "NaN, categorical_cross_entropy": lambda m: m.categorical_cross_entropy.grad([[NAN, 0.5]], [1]),
+    "NaN, kl_divergence": lambda m: m.kl_divergence.grad([[NAN, -1.0]], [[0.5, 0.5]]),
+    "NaN, a long row": lambda m: m.nll_loss.grad(np.r_[[NAN], -np.ones(4999)][None], [1]),
+    "NaN, squared_error": lambda m: m.squared_error.grad_and_hess([NAN], [1.0])[1],
+    "NaN in grad_output": lambda m: m.softmax_backward([[NAN, 1.0, 1.0]], [[0.0, 0.5, 0.5]]),
+    "NaN in output": lambda m: m.softmax_backward([[1.0, 1.0, 1.0]], [[NAN, 0.0, 0.5]]),
+    "NaN in v": lambda m: m.binary_cross_entropy_with_logits.hvp([INF], [1.0], [NAN]),
+    "no -0.0, hvp": lambda m: m.cross_entropy.hvp(
+        [[-1.0, -1.0]], [0], [[1.0, -1.0]], sample_weight=[0.0], reduction="sum"
+    ),
+    "no -0.0, log_softmax_backward": lambda m: m.log_softmax_backward([[-0.0]], [[0.0]]),
+}
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("case", ODD)
+def test_odd_numbers(case):
+    """They come out as in the reference, sign of 0 included."""
+    got, want = (np.asarray(ODD[case](module)) for module in (fastce, reference))
+    np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(np.signbit(got[got == 0]), np.signbit(want[want == 0]))

@@ -38,14 +38,10 @@ cdef inline Tile row_of(const Tile* batch, Py_ssize_t r) noexcept nogil:
     return tile
 
 
-cdef inline void load_masked(const real* x, const Span* span, const Tile* tile, Py_ssize_t start,
-                             Py_ssize_t steps, const Py_ssize_t* target, real* b) noexcept nogil:
-    # `load`, the target of each row (if not NULL) becoming -inf; where it is IGNORED the whole row
-    # is replaced by zeros.
+cdef inline void mask_targets_of(const Tile* tile, Py_ssize_t start, Py_ssize_t steps,
+                                 const Py_ssize_t* target, real* b) noexcept nogil:
+    # The target of each row becomes -inf in b; where it is IGNORED, the whole row becomes zeros.
     cdef Py_ssize_t l, i, lane, step
-    load(x, span, tile, start, steps, -<real> INFINITY, b)
-    if target == NULL:
-        return
     for l in range(tile.rows):
         lane = target[l] % LANES if tile.single else l
         step = (target[l] // LANES if tile.single else target[l]) - start
@@ -57,13 +53,22 @@ cdef inline void load_masked(const real* x, const Span* span, const Tile* tile, 
                     b[i * LANES + lane] = 0
 
 
+cdef inline void load_masked(const real* x, const Span* span, const Tile* tile, Py_ssize_t start,
+                             Py_ssize_t steps, const Py_ssize_t* target, real* b) noexcept nogil:
+    load(x, span, tile, start, steps, -<real> INFINITY, b)
+    if target != NULL:
+        mask_targets_of(tile, start, steps, target, b)
+
+
 cdef inline void batch_load(const real* x, const Array3* xa, const Geometry* g, const Tile* batch,
                             const Py_ssize_t* target, real* b, real* top,
                             layout how) noexcept nogil:
     # The logits into b, their targets masked, and the largest of each row that is left into `top`.
     cdef Py_ssize_t r, chunk, start, steps
+    cdef bint again
     cdef Span span
     cdef Tile tile
+    cdef real* row
     cdef real m[LANES]
     fill_lanes(top, -<real> INFINITY)
     if layout is many:
@@ -78,12 +83,24 @@ cdef inline void batch_load(const real* x, const Array3* xa, const Geometry* g, 
             tile = row_of(batch, r)
             place(xa, g, &tile, &span)
             fill_lanes(m, -<real> INFINITY)
-            for chunk in range(batch.chunks):
-                start = chunk * CHUNK
-                steps = min(batch.steps - start, <Py_ssize_t> CHUNK)
-                load_masked(x, &span, &tile, start, steps, target + r if target != NULL else target,
-                            b + r * batch.steps * LANES if batch.chunks == 1 else b)
-                max_pass(b + r * batch.steps * LANES if batch.chunks == 1 else b, steps, m)
+            if batch.chunks == 1:
+                row = b + r * batch.steps * LANES
+                load_max(x, &span, &tile, row, m)
+                top[r] = lanes_max(m)
+                if target == NULL:
+                    continue
+                again = target[r] == IGNORED or row[target[r]] == top[r]
+                mask_targets_of(&tile, 0, batch.steps, target + r, row)
+                if not again:
+                    continue
+                fill_lanes(m, -<real> INFINITY)
+                max_pass(<const real*> row, batch.steps, m)
+            else:
+                for chunk in range(batch.chunks):
+                    start = chunk * CHUNK
+                    steps = min(batch.steps - start, <Py_ssize_t> CHUNK)
+                    load_masked(x, &span, &tile, start, steps, target, b)
+                    max_pass(b, steps, m)
             top[r] = lanes_max(m)
 
 

@@ -653,7 +653,8 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
                     q = kappa[l] * p * ((d[i * LANES + l] - reference[l]) - dot[l]) + \
                         <real> 2.0 * z_loss * p * (reference[l] + dot[l])
                     # An infinite v_j of a class without probability does not count.
-                    b[i * LANES + l] = <real> 0.0 if p == 0 else (slope[l] * per_logit) * q
+                    b[i * LANES + l] = <real> 0.0 if p == 0 else \
+                        (slope[l] * per_logit) * q + <real> 0.0
         elif dense:
             for i in range(steps):
                 for l in range(LANES):

@@ -161,7 +161,7 @@ cdef void squared_block(const real* x, const real* t, real* value, real* grad, r
     for i in range(n):
         grad[i] = x[i] - t[i]
         value[i] = <real> 0.5 * grad[i] * grad[i]
-        hess[i] = <real> 1.0
+        hess[i] = <real> 1.0 if x[i] == x[i] else x[i]
 
 
 cdef inline void gather_flat(const Array2* a, Py_ssize_t columns, Py_ssize_t start, Py_ssize_t n,
@@ -272,7 +272,7 @@ cdef void pointwise_piece(const Pointwise* a, Py_ssize_t piece, real kind) noexc
         if a.v.data != NULL:
             gather_flat(&a.v, a.columns, start, n, x)
             for i in range(n):
-                grad[i] = hess[i] * x[i] if hess[i] != 0 else <real> 0.0
+                grad[i] = times(hess[i], x[i])
         if a.grad.data != NULL:
             for i in range(n):
                 grad[i] = grad[i] * scale + <real> 0.0

@@ -106,7 +106,9 @@ cdef void probability_tile(int op, const Xent* a, const Tile* tile, real kind) n
     cdef const real* row_weight = <const real*> a.row_weight
     cdef real* value = <real*> a.value
     cdef real zero = <real> 0.0
+    cdef real one = <real> 1.0
     cdef bint curved = a.grad.data != NULL
+    cdef real nans[LANES]           # how many the row has: one spoils all its derivatives
     cdef Py_ssize_t ignored[LANES]
     cdef bint any_ignored = False
     cdef real b[CHUNK * LANES]
@@ -124,6 +126,7 @@ cdef void probability_tile(int op, const Xent* a, const Tile* tile, real kind) n
     cdef Py_ssize_t special = 0
     for l in range(LANES):
         ignored[l] = False
+        nans[l] = zero
         raw[l] = zero
         target[l] = <real> -1.0
         target_w[l] = zero
@@ -175,6 +178,9 @@ cdef void probability_tile(int op, const Xent* a, const Tile* tile, real kind) n
         # Lanes not in use hold -1, no probability: they get no share of the label smoothing.
         load(x, &xs, tile, start, steps, <real> -1.0 if a.smoothing != 0 else zero, b)
         clear_ignored(ignored, any_ignored, steps, b)
+        for i in range(steps):
+            for l in range(LANES):
+                nans[l] = nans[l] + (one if b[i * LANES + l] != b[i * LANES + l] else zero)
         dense_targets(a, tile, &ps, &ws, start, steps, b, <real> -1.0, share, c)
         for l in range(LANES):
             if start <= target[l] < start + steps:
@@ -198,6 +204,12 @@ cdef void probability_tile(int op, const Xent* a, const Tile* tile, real kind) n
                     hess[i * LANES + l] = times(factor[l], hess[i * LANES + l]) + zero
             clear_ignored(ignored, any_ignored, steps, hess)
             store(<real*> a.hess.data, &hs, tile, start, steps, hess)
+    if tile.single:
+        sum_in_all(nans)
+    for l in range(tile.rows):
+        if nans[l] != 0:
+            fill_row(<real*> a.grad.data, &a.grad, &a.g, tile.first + l, <real> NAN)
+            fill_row(<real*> a.hess.data, &a.hess, &a.g, tile.first + l, <real> NAN)
     if value == NULL:
         return
     if tile.single:

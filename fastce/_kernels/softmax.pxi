@@ -19,8 +19,7 @@ cdef enum:
 cdef inline bint row_has_nan(const real* x, const Array3* a, const Geometry* g,
                              Py_ssize_t r) noexcept nogil:
     # Only asked of rows whose largest value is infinite.
-    cdef Py_ssize_t o = r // g.inner
-    cdef const real* row = x + o * a.outer + (r - o * g.inner) * a.inner
+    cdef const real* row = row_at(<real*> x, a, g, r)
     cdef Py_ssize_t j
     for j in range(g.k):
         if row[j * a.k] != row[j * a.k]:
@@ -104,6 +103,14 @@ cdef inline void rows_near_one(const real* x, const Array3* xa, const Geometry* 
             excess[r], low[r] = sums[0], rests[0]
 
 
+cdef inline void signs_to_infinity(real* row, Py_ssize_t step, Py_ssize_t k) noexcept nogil:
+    # Numbers but 0 become infinite.
+    cdef Py_ssize_t j
+    for j in range(k):
+        if row[j * step] != 0:
+            row[j * step] = row[j * step] * <real> INFINITY
+
+
 cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array3* ya, real* row,
                         const Tile* batch, real kind, layout how) noexcept nogil:
     # SOFTMAX, LOGSUMEXP and its backward. x (outer, k, inner); y the same, or row (outer * inner,).
@@ -123,7 +130,8 @@ cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array
     cdef real magic[LANES]
     cdef real total[LANES]
     cdef real lost[LANES]
-    cdef real of_row[LANES]
+    cdef real of_row[LANES]         # grad_output, or 1
+    cdef int endless[LANES]         # 1 or -1 where it is infinite
     cdef real factor[LANES]
     cdef real factor_low[LANES]
     cdef real y
@@ -155,11 +163,17 @@ cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array
         for l in range(batch.rows):
             of_row[l] = row[batch.first + l]
     for l in range(LANES):
+        # An infinite factor comes last, as it must not meet a probability of 0.
+        endless[l] = (of_row[l] == infinity) - (of_row[l] == -infinity)
+        of_row[l] = <real> endless[l] if endless[l] != 0 else of_row[l]
         y = <real> 1.0 / total[l]
         factor[l] = of_row[l] * y
         factor_low[l] = product_error(of_row[l], y, factor[l]) + \
             of_row[l] * reciprocal_low(total[l], lost[l], y)
     batch_store(out, ya, g, batch, b, factor, factor_low, how)
+    for l in range(batch.rows):
+        if endless[l] != 0:
+            signs_to_infinity(row_at(out, ya, g, batch.first + l), ya.k, g.k)
 
 
 cdef void softmax_tile(int op, const Geometry* g, const Array3* xa, const Array3* ya, real* row,
@@ -309,7 +323,7 @@ cdef void backward_tile(bint logarithm, const Geometry* g, const Array3* ga, con
             for l in range(LANES):
                 e = b[i * LANES + l]
                 if not logarithm:
-                    e = e * y[i * LANES + l] if y[i * LANES + l] != 0 else <real> 0.0
+                    e = e * y[i * LANES + l] if y[i * LANES + l] != 0 or e != e else <real> 0.0
                 s[l] = e
             two_sum(total, lost, s)
     settle(total, lost, tile.single)
@@ -329,12 +343,15 @@ cdef void backward_tile(bint logarithm, const Geometry* g, const Array3* ga, con
                     e = y[i * LANES + l]
                     e = low if low > e else e
                     e = b[i * LANES + l] - exp_scaled(most if e > most else e, magic) * s[l]
+                    e = e + <real> 0.0
                     b[i * LANES + l] = <real> 0.0 if y[i * LANES + l] == -infinity else e
         else:
             for i in range(steps):
                 for l in range(LANES):
                     e = y[i * LANES + l] * (b[i * LANES + l] - total[l]) + <real> 0.0
-                    b[i * LANES + l] = <real> 0.0 if y[i * LANES + l] == 0 else e
+                    # (A NaN spoils the whole row.)
+                    b[i * LANES + l] = <real> 0.0 \
+                        if y[i * LANES + l] == 0 and total[l] == total[l] else e
         store(out, &os, tile, start, steps, b)
 
 

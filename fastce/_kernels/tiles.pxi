@@ -184,6 +184,27 @@ cdef inline void max_pass(const real* b, Py_ssize_t steps, real* m) noexcept nog
     memcpy(m, t, LANES * sizeof(real))
 
 
+cdef inline void load_max(const real* x, const Span* span, const Tile* tile, real* b,
+                          real* m) noexcept nogil:
+    # `load` of a tile of one chunk, filled with -inf, and max_pass.
+    cdef Py_ssize_t i, l
+    cdef Py_ssize_t whole = 0
+    cdef real t[LANES]
+    cdef const real* step
+    if span.unit:
+        whole = tile.steps if tile.last == LANES else tile.steps - 1
+    memcpy(t, m, LANES * sizeof(real))
+    for i in range(whole):
+        step = x + span.lane[0] + i * span.step
+        for l in range(LANES):
+            b[i * LANES + l] = step[l]
+            t[l] = step[l] if step[l] > t[l] else t[l]
+    memcpy(m, t, LANES * sizeof(real))
+    if whole < tile.steps:
+        load(x, span, tile, whole, tile.steps - whole, -<real> INFINITY, b + whole * LANES)
+        max_pass(b + whole * LANES, tile.steps - whole, m)
+
+
 cdef inline void store_scaled(real* x, const Span* span, const Tile* tile, Py_ssize_t start,
                               Py_ssize_t steps, real* b, const real* factor,
                               const real* factor_low) noexcept nogil:
@@ -235,6 +256,23 @@ cdef inline void store(real* x, const Span* span, const Tile* tile, Py_ssize_t s
             lane = x + span.lane[l] + start * span.step
             for i in range(whole):
                 lane[i * span.step] = b[i * LANES + l]
+
+
+cdef inline real* row_at(real* x, const Array3* a, const Geometry* g, Py_ssize_t r) noexcept nogil:
+    # Where row r starts.
+    cdef Py_ssize_t o = r // g.inner
+    return x + o * a.outer + (r - o * g.inner) * a.inner
+
+
+cdef inline void fill_row(real* x, const Array3* a, const Geometry* g, Py_ssize_t r,
+                          real value) noexcept nogil:
+    # x may be NULL.
+    cdef Py_ssize_t j
+    cdef real* row
+    if x != NULL:
+        row = row_at(x, a, g, r)
+        for j in range(g.k):
+            row[j * a.k] = value
 
 
 # What is known of each lane (for one row: the same in all lanes).
