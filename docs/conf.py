@@ -41,8 +41,11 @@ class IncludeIfThere(Include):
 
 def shorten(app, what, name, obj, options, lines):
     """Leave a loss's method its summary: the rest is the same for all, and shown with `Loss`."""
-    if isinstance(getattr(obj, "__self__", None), Loss):
-        lines[1:] = ["", f"More: :meth:`fastce.losses.Loss.{obj.__name__}`."]
+    loss = getattr(obj, "__self__", None)
+    if isinstance(loss, Loss):
+        protocol = type(loss).__mro__[1]
+        where = f"{protocol.__module__}.{protocol.__name__}.{obj.__name__}"
+        lines[1:] = ["", f"More: :meth:`{where}`."]
 
 
 def setup(app):

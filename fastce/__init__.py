@@ -5,6 +5,8 @@ Activations     sigmoid, log_sigmoid, softplus, logit, softmax, log_softmax, log
 Losses          cross_entropy, nll_loss, categorical_cross_entropy, kl_divergence,
                 binary_cross_entropy_with_logits, binary_cross_entropy, sigmoid_focal_loss,
                 squared_error; each with methods grad, value_and_grad, grad_and_hess, hvp
+Of a linear map linear_cross_entropy, linear_binary_cross_entropy, linear_squared_error, with the
+                same methods: the logits of all samples are never held
 Information     entropy, entropy_from_logits, js_divergence
 Running         set_num_threads, get_num_threads, show_config
 
@@ -31,6 +33,11 @@ from fastce.activations import (
     softplus_backward,
 )
 from fastce.information import entropy, entropy_from_logits, js_divergence
+from fastce.linear import (
+    linear_binary_cross_entropy,
+    linear_cross_entropy,
+    linear_squared_error,
+)
 from fastce.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -53,6 +60,9 @@ __all__ = [
     "get_num_threads",
     "js_divergence",
     "kl_divergence",
+    "linear_binary_cross_entropy",
+    "linear_cross_entropy",
+    "linear_squared_error",
     "log_sigmoid",
     "log_sigmoid_backward",
     "log_softmax",

@@ -5,7 +5,7 @@ Kernels trust what they are given: native, aligned arrays of one floating type, 
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, SupportsIndex, TypeAlias
 
 import numpy as np
@@ -16,6 +16,7 @@ from fastce._dispatch import kernels
 FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)
 INT64 = np.dtype(np.int64)
+ZERO = bytes(FLOAT64.itemsize)
 INT64_MAX = np.iinfo(np.int64).max
 
 Array: TypeAlias = np.ndarray
@@ -48,26 +49,37 @@ def is_real(dtype: np.dtype) -> bool:
     return dtype.char in "efd" or dtype.kind in "biu"
 
 
+def check_dtype(name: str, found: np.dtype) -> None:
+    """Refuse a dtype that is not one of real numbers."""
+    if not is_real(found):
+        raise TypeError(
+            f"`{name}` must be of a float16, float32, float64, integer or bool dtype, got {found}"
+        )
+
+
 def numbers(name: str, value: Any) -> Array:
     """Return `value` as an array of real numbers, of whatever dtype it has."""
     array = asarray(name, value)
-    if not is_real(array.dtype):
-        raise TypeError(
-            f"`{name}` must be of a float16, float32, float64, integer or bool dtype, "
-            f"got {array.dtype}"
-        )
+    check_dtype(name, array.dtype)
     return array
 
 
-def floats(array: Array, dtype: np.dtype | None = None) -> Array:
-    """Return real numbers as a native, aligned array of `dtype`, or of what their own leads to.
+def computed_in(found: np.dtype) -> np.dtype:
+    """Return the dtype in which numbers of another are computed with.
 
     float32 and float64 stay, float16 becomes float32, integers and bools float64.
     """
-    found = array.dtype
+    return FLOAT32 if found.char in "ef" else FLOAT64
+
+
+def floats(array: Array, dtype: np.dtype | None = None) -> Array:
+    """Return real numbers as a native, aligned array of `dtype`, or of what they are computed in.
+
+    What is such an array is returned itself.
+    """
     if dtype is None:
-        dtype = FLOAT32 if found.char in "ef" else FLOAT64
-    if found is not dtype:
+        dtype = computed_in(array.dtype)
+    if array.dtype is not dtype:
         with np.errstate(all="ignore"):  # what is too large becomes infinite
             array = array.astype(dtype, copy=False)
     return simple(array)
@@ -152,13 +164,19 @@ def not_masked(name: str, value: object) -> None:
         raise TypeError(f"`{name}` must not have masked elements, got a masked array that has some")
 
 
-def refuse(name: str, array: Array, bad: Array, need: str) -> None:
-    """Raise ValueError naming the first element of `array` that is `bad`, if there is one."""
+def refuse(
+    name: str, array: Array, bad: Array, need: str, start: int = 0, shape: Shape | None = None
+) -> None:
+    """Raise ValueError naming the first element of `array` that is `bad`, if there is one.
+
+    `array` may be a part of an argument of that `shape`, from its element `start` on.
+    """
     if not np.any(bad):
         return
-    index = tuple(int(i) for i in np.argwhere(bad)[0])
-    place = f" at index {index if len(index) > 1 else index[0]}" if index else ""
-    raise ValueError(f"`{name}` must {need}, got {array.item(*index)}{place}")
+    first = int(np.argmax(bad))
+    index = np.unravel_index(start + first, array.shape if shape is None else shape)
+    place = f" at index {tuple(map(int, index)) if len(index) > 1 else index[0]}" if index else ""
+    raise ValueError(f"`{name}` must {need}, got {array.item(first)}{place}")
 
 
 def product(a: Array, b: Array) -> Array:
@@ -171,14 +189,21 @@ def product(a: Array, b: Array) -> Array:
 def check_range(name: str, array: Array, least: float, most: float, need: str) -> None:
     """Refuse elements outside [least, most], NaN too."""
     if array.size and not (array.min() >= least and array.max() <= most):
-        refuse(name, array, ~((array >= least) & (array <= most)), need)
+        for start, block in blocks(array):
+            bad = ~((block >= least) & (block <= most))
+            refuse(name, block, bad, need, start, array.shape)
+
+
+def given_weights(name: str, value: Any) -> Array:
+    """Return weights of any kind as an array, of whatever dtype: none negative, none NaN."""
+    array = numbers(name, value)
+    check_range(name, array, 0, math.inf, "not be negative or NaN")
+    return array
 
 
 def weights(name: str, value: Any, dtype: np.dtype) -> Array:
-    """Return weights of any kind as an array: none negative, none NaN."""
-    array = numbers(name, value)
-    check_range(name, array, 0, math.inf, "not be negative or NaN")
-    return floats(array, dtype)
+    """Return such weights as an array of `dtype`."""
+    return floats(given_weights(name, value), dtype)
 
 
 def probabilities(name: str, array: Array) -> None:
@@ -235,60 +260,251 @@ def check_out_pair(out: Any, shape: Shape, dtype: np.dtype) -> tuple[Any, Any]:
     """Return `out` as a pair of arrays (or None), each checked, that share no memory."""
     if out is None:
         return None, None
-    if not isinstance(out, (tuple, list)) or len(out) != 2:
-        size = f" of {len(out)}" if isinstance(out, (tuple, list)) else ""
-        raise TypeError(f"`out` must be a pair of arrays, got {type(out).__name__}{size}")
+    check_tuple("out", out, 2, "a pair of arrays")
     for i, one in enumerate(out):
         check_out(one, shape, dtype, f"out[{i}]")
-    first, second = (None if one is None else np.asarray(one) for one in out)
-    if first is not None and second is not None and np.shares_memory(first, second):
-        raise ValueError("`out` must be two separate arrays, got the same memory twice")
+    check_separate(out)
     return tuple(out)
+
+
+def check_tuple(name: str, value: Any, size: int, need: str) -> None:
+    """Refuse what is no tuple or list of a size; `need` says in words what it must be."""
+    if not isinstance(value, (tuple, list)) or len(value) != size:
+        found = f" of {len(value)}" if isinstance(value, (tuple, list)) else ""
+        raise TypeError(f"`{name}` must be {need}, got {type(value).__name__}{found}")
+
+
+def check_separate(outs: Iterable[Any]) -> None:
+    """Refuse arrays (or None) of which two share memory, as the parts of `out`."""
+    arrays = [np.asarray(one) for one in outs if one is not None]
+    if any(np.shares_memory(a, b) for i, a in enumerate(arrays) for b in arrays[:i]):
+        raise ValueError("`out` must be separate arrays, got the same memory twice")
 
 
 # Labels
 
 
-def refuse_outside(name: str, array: Array, k: int) -> None:
-    """Refuse labels that are no classes."""
-    refuse(name, array, (array < 0) | (array >= k), f"hold classes in [0, {k})")
-
-
-def labels(
+def refuse_outside(
     name: str,
-    value: Any,
+    array: Array,
+    k: int,
+    used: Any = np.True_,
+    start: int = 0,
+    shape: Shape | None = None,
+) -> None:
+    """Refuse labels that are `used` and no classes; as for `refuse`, `array` may be a part."""
+    bad = ((array < 0) | (array >= k)) & used
+    refuse(name, array, bad, f"hold classes in [0, {k})", start, shape)
+
+
+def check_labels(
+    name: str,
     array: Array,
     k: int,
     ignore_index: int,
     need_shape: Shape,
     other: str,
     other_shape: Shape,
-) -> tuple[Array, int]:
-    """Return class indices as contiguous int64, with those to be ignored as -1, and their count.
+) -> int:
+    """Refuse class indices that are outside [0, k) and not to be ignored; count those that are.
 
-    `array` is what asarray() made of `value`. No label is converted before it is known to fit.
+    No label is converted before it is known to fit, and no copy of all of them is made.
     """
     note = "; integers are class indices"
     same_shape(name, array, need_shape, other, other_shape, note)
     usual = array.dtype == INT64 and array.flags.carray and -INT64_MAX <= ignore_index < 0
     if usual and kernels.labels_are_plain(array, k):
-        return array, 0
+        return 0
+    count = 0
+    for start, block in blocks(array):
+        ignored = ignored_labels(block, ignore_index)
+        count += int(np.count_nonzero(ignored))
+        if block.min() < 0 or block.max() >= k:
+            refuse_outside(name, block, k, ~ignored, start, array.shape)
+    return count
+
+
+def ignored_labels(array: Array, ignore_index: int) -> Any:
+    """Tell which labels are `ignore_index`, whatever their dtype."""
     limits = np.iinfo(array.dtype)
     fits = limits.min <= ignore_index <= limits.max
-    ignored = array == array.dtype.type(ignore_index) if fits else np.False_
-    count = int(np.count_nonzero(ignored))
-    if array.size:
-        if count:
-            array = np.where(ignored, array.dtype.type(0), array)
-        if array.min() < 0 or array.max() >= k:
-            refuse_outside(name, array, k)
-    array = simple(np.asarray(array, dtype=INT64, order="C"))
+    return array == array.dtype.type(ignore_index) if fits else np.False_
+
+
+def plain_labels(array: Array, ignore_index: int, count: int) -> Array:
+    """Return labels that fit as contiguous int64, with the `count` to be ignored as -1."""
+    plain = simple(np.asarray(array, dtype=INT64, order="C"))
     if count:
-        array = np.where(ignored, np.int64(-1), array)
-    return array, count
+        plain = np.where(ignored_labels(array, ignore_index), np.int64(-1), plain)
+    return plain
+
+
+# Linear maps
+
+
+def stand_in(shape: Shape, dtype: np.dtype) -> Array:
+    """Return an array of zeros that takes no memory, for checks that look at shape and dtype."""
+    return np.ndarray(shape, dtype, ZERO, 0, (0,) * len(shape))
+
+
+def features(x: Any) -> Any:
+    """Return x (..., d): an array in the dtype that it has, or a SciPy matrix in CSR format."""
+    if hasattr(x, "tocsr"):
+        if x.format != "csr":
+            raise TypeError(
+                f"`x` must be an array or a SciPy matrix in CSR format, got one in {x.format!r} "
+                "format: its method tocsr() converts it"
+            )
+        if x.ndim != 2:
+            raise ValueError(f"`x` must have two axes where it is sparse, got shape {x.shape}")
+        check_dtype("x", x.dtype)
+        return x
+    array = numbers("x", x)
+    axis_index(-1, array.ndim)
+    return array
+
+
+def linear_map(
+    weight: Any, bias: Any, x_shape: Shape, dtype: np.dtype, classes: bool
+) -> tuple[Array, Array | None]:
+    """Return weight (k, d) and bias (k,), or without `classes` weight (d,) and bias ()."""
+    weight = real("weight", weight, dtype)
+    d = x_shape[-1]
+    if weight.ndim != 1 + classes or weight.shape[-1] != d:
+        need = f"(k, {d})" if classes else f"({d},)"
+        raise ValueError(
+            f"`weight` must have shape {need} to match `x` of shape {x_shape}, got {weight.shape}"
+        )
+    if classes:
+        at_least_one_class("weight", weight, weight.shape[0])
+    if bias is not None:
+        bias = real("bias", bias, dtype)
+        same_shape("bias", bias, weight.shape[:-1], "weight", weight.shape)
+    return weight, bias
+
+
+def direction(v: Any, weight: Array, bias: Array | None) -> tuple[Array, Array | None]:
+    """Return the (weight, bias) of `v`, which is that pair or a named tuple with an x of None."""
+    if not isinstance(v, (tuple, list)) or len(v) not in (2, 3):
+        raise TypeError(
+            f"`v` must be a pair (weight, bias) or a LinearGradient, got {type(v).__name__}"
+        )
+    if len(v) == 3 and v[0] is not None:
+        raise ValueError("`v.x` must be None: the Hessian is that of weight and bias")
+    v_weight, v_bias = v[-2:]
+    v_weight = real("v.weight", v_weight, weight.dtype)
+    same_shape("v.weight", v_weight, weight.shape, "weight", weight.shape)
+    if v_bias is not None:
+        if bias is None:
+            raise ValueError("`v.bias` must be None where there is no `bias`")
+        v_bias = real("v.bias", v_bias, weight.dtype)
+        same_shape("v.bias", v_bias, bias.shape, "bias", bias.shape)
+    return v_weight, v_bias
+
+
+def wanted(wrt: Any, choice: Sequence[str], reduction: str, sparse: bool) -> frozenset[str]:
+    """Return the names in `wrt` (one, or several), each of them one of `choice`."""
+    names = (wrt,) if isinstance(wrt, str) else wrt
+    if not isinstance(names, Iterable):
+        raise TypeError(f"`wrt` must be a name or a tuple of names, got {wrt!r}")
+    found = []
+    for name in names:
+        if not isinstance(name, str) or name not in choice:
+            words = ", ".join(map(repr, choice[:-1])) + f" or {choice[-1]!r}"
+            raise ValueError(f"`wrt` must name {words}, got {name!r}")
+        found.append(name)
+    if reduction == "none" and set(found) != {"x"}:
+        raise ValueError(
+            "`reduction` must be 'mean' or 'sum' for derivatives with respect to weight and bias, "
+            "which all samples share, got 'none'"
+        )
+    if sparse and "x" in found:
+        raise ValueError(
+            "`wrt` must not name 'x' where `x` is sparse, for its gradient is not: ask for "
+            "wrt=('weight', 'bias')"
+        )
+    return frozenset(found)
+
+
+def check_linear_out(
+    out: Any, shapes: Sequence[Shape | None], dtype: np.dtype, name: str = "out"
+) -> tuple[Any, ...]:
+    """Return `out` as (x, weight, bias), each an array or None, None where no shape is wanted."""
+    if out is None:
+        return (None,) * 3
+    check_tuple(name, out, 3, "three arrays or None")
+    for part, one, shape in zip(("x", "weight", "bias"), out, shapes, strict=True):
+        if shape is not None:
+            check_out(one, shape, dtype, f"{name}.{part}")
+        elif one is not None:
+            raise ValueError(f"`{name}.{part}` must be None, for that is not wanted")
+    return tuple(out)
+
+
+def check_linear_outs(
+    out: Any, pair: bool, shapes: Sequence[Shape | None], dtype: np.dtype
+) -> list[tuple[Any, ...]]:
+    """Return `out`, such a triple or a pair of them, as a list; no two arrays share memory."""
+    if pair:
+        check_tuple("out", out, 2, "a pair of triples")
+    triples = (
+        [check_linear_out(one, shapes, dtype, f"out[{i}]") for i, one in enumerate(out)]
+        if pair
+        else [check_linear_out(out, shapes, dtype)]
+    )
+    check_separate(one for triple in triples for one in triple)
+    return triples
+
+
+def chunk_rows(value: Any) -> int | None:
+    """Return how many rows to take at a time, None if that is not said."""
+    if value is None:
+        return None
+    number = integer("chunk_rows", value)
+    if number < 1:
+        raise ValueError(f"`chunk_rows` must be at least 1, got {number}")
+    return number
+
+
+def for_products(matrix: Array) -> Array:
+    """Return a matrix with rows or columns that lie as BLAS takes them: itself if they do."""
+    (m, n), (row, column), item = matrix.shape, matrix.strides, matrix.itemsize
+    if (column == item and row >= n * item) or (row == item and column >= m * item):
+        return matrix
+    return np.ascontiguousarray(matrix)
 
 
 # Layout
+
+
+def samples(array: Array, ndim: int, start: int, stop: int) -> Array:
+    """Return samples `start` to `stop` of an array whose first `ndim` axes count samples.
+
+    They are counted along one axis in the result: a view if there is one, else a copy of these.
+    """
+    if ndim == 1:
+        return array[start:stop]
+    batch, sample = array.shape[:ndim], array.shape[ndim:]
+    n = math.prod(batch)
+    first: tuple[Any, ...] = (..., *(0,) * len(sample))
+    if array.size and ndim and common_run([array[first]]) < n:
+        return array[np.unravel_index(np.arange(start, min(stop, n)), batch)]
+    return array.reshape(n, *sample)[start:stop]
+
+
+def put_samples(array: Array, ndim: int, start: int, stop: int, values: Array) -> None:
+    """Write `values` where `samples` reads."""
+    view = samples(array, ndim, start, stop)
+    if np.may_share_memory(view, array):
+        view[...] = values
+    else:
+        array[np.unravel_index(np.arange(start, stop), array.shape[:ndim])] = values
+
+
+def blocks(array: Array, size: int = 1 << 18) -> Iterator[tuple[int, Array]]:
+    """Yield an array flat, in blocks of at most `size` elements, each with where it starts."""
+    for start in range(0, array.size, size):
+        yield start, samples(array, array.ndim, start, start + size)
 
 
 def as_three(array: Array, axis: int) -> Array:
@@ -324,6 +540,24 @@ class Output:
         self.array = self.base
         if out.dtype != like.dtype or simple(self.base) is not self.base or overlaps_itself(out):
             self.array = np.empty_like(like, order="K")
+
+    @classmethod
+    def around(cls, array: Array) -> "Output":
+        """Return an output that is written to a native, aligned array, and is not the user's."""
+        output = cls.__new__(cls)
+        output.out, output.array, output.base = None, array, array
+        return output
+
+    def keep_off(self, arrays: Iterable[Array], itself: Array | None = None) -> None:
+        """Write elsewhere first if `out` shares memory with `arrays` that are still to be read.
+
+        It may be `itself`, element for element, of which only what is overwritten has been read.
+        """
+        shared = any(np.may_share_memory(self.array, array) for array in arrays)
+        if itself is not None and np.may_share_memory(self.array, itself):
+            shared = shared or not in_place(self.array, itself)
+        if shared:
+            self.array = np.empty_like(self.array, order="C")
 
     def apart_from(self, array: Array | None, same_is_fine: bool = False) -> Any:
         """Return `array`, or a copy if writing here would change it while it is still needed."""

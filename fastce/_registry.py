@@ -17,16 +17,19 @@ has.  Nothing here is imported by `fastce` itself, and this module imports only 
 What a row knows:
 
 `name`, `id`      name in `fastce`, and a unique one: `cross_entropy[index]`
-`kind`            elementwise, elementwise_backward, axis, axis_backward, loss, information
+`kind`            elementwise, elementwise_backward, axis, axis_backward, loss, linear (a loss of
+                  a linear map's logits), information
 `target`          of a loss: index, probability, binary (0 or 1), soft (in [0, 1]) or real
 `methods`         ("value",), for a loss also grad, value_and_grad, grad_and_hess, hvp
+`features`        how many a linear row's arguments have
 `has_axis`        whether it takes `axis` (if not, every element is a sample)
 `function`, `reference`     the callable of `fastce` and its twin
 `call(method)`              the function itself for "value", or its method of that name
 `arguments(rng, shape, dtype, spread=4.0, axis=-1)`
                   valid positional arguments.  `shape` is (..., k); `axis` says where the
-                  classes go.  Logits are uniform in [-spread, spread]; probabilities are made of
-                  such logits, of spread at most 15, so that none is 0 or 1.
+                  classes go; for a linear row it is that of the logits.  Logits are uniform in
+                  [-spread, spread]; probabilities are made of such logits, of spread at most 15, so
+                  that none is 0 or 1.
 `option_sets(rng, shape, dtype, axis=-1)`
                   a tuple of dicts of keyword arguments, the empty one first; `reduction` and
                   `axis` are left to the caller
@@ -92,6 +95,26 @@ def _normal_row(rng, shape, spread):
     return rng.normal(size=shape[:-1])
 
 
+# Of linear rows: the shape is that of the logits, and d.
+
+
+def _matrix_features(rng, shape, spread):
+    return rng.normal(size=(*shape[:-2], shape[-1]))
+
+
+def _matrix(rng, shape, spread):
+    return _logits(rng, shape[-2:], spread) / math.sqrt(max(1, shape[-1]))
+
+
+def _vector(rng, shape, spread):
+    return _logits(rng, shape[-1:], spread) / math.sqrt(max(1, shape[-1]))
+
+
+def _of_logits(draw):
+    """Make a target for the logits of a linear map."""
+    return lambda rng, shape, spread: draw(rng, shape[:-1], spread)
+
+
 # ----------------------------------------------------------------- options, (rng, shape, has_axis)
 
 
@@ -111,6 +134,26 @@ def _factor(rng, shape, has_axis):
 def _negative_factor(rng, shape, has_axis):
     # of one sign, so that the sum does not cancel; and some are 0
     return rng.uniform(-2.0, -0.25, shape) * (rng.random(shape) < 0.9)
+
+
+def _bias(rng, shape, has_axis):
+    return rng.normal(size=shape[-2])
+
+
+def _intercept(rng, shape, has_axis):
+    return np.float64(rng.normal())
+
+
+def _of_classes(rng, shape, has_axis):
+    return _class_weight(rng, shape[:-1], has_axis)
+
+
+def _of_samples(rng, shape, has_axis):
+    return _sample_weight(rng, shape[:-2], False)
+
+
+def _of_elements(rng, shape, has_axis):
+    return _sample_weight(rng, shape[:-1], False)
 
 
 # ---------------------------------------------------------- exact values: one row or one element
@@ -277,6 +320,7 @@ class Operation:
     bounds: dict[str, int] = field(default_factory=dict)  # method -> ULP
     formulas: dict[str, Callable] = field(default_factory=dict)  # method -> exact row or element
     has_axis: bool = True
+    features: int = 0
 
     def __repr__(self):
         """Give the row's id, which is also what pytest shows."""
@@ -290,7 +334,7 @@ class Operation:
     @property
     def methods(self) -> tuple[str, ...]:
         """What can be called: `value`, and the four methods of a loss."""
-        return LOSS_METHODS if self.kind == "loss" else ("value",)
+        return LOSS_METHODS if self.kind in ("loss", "linear") else ("value",)
 
     @property
     def function(self) -> Any:
@@ -316,8 +360,13 @@ class Operation:
         axis: int = -1,
     ) -> tuple[np.ndarray, ...]:
         """Make valid positional arguments for a batch of shape (..., k), classes on `axis`."""
-        arrays = (np.asarray(draw(rng, shape, spread)) for draw in self.draws)
+        drawn = self._drawn(shape)
+        arrays = (np.asarray(draw(rng, drawn, spread)) for draw in self.draws)
         return tuple(self._place(array, shape, dtype, axis) for array in arrays)
+
+    def _drawn(self, shape):
+        """Give the shape that is drawn: that of the logits, with that of the features."""
+        return (*shape, self.features) if self.kind == "linear" else shape
 
     def _place(self, array, shape, dtype, axis):
         """Give floats their dtype, and what is as large as the logits its axis."""
@@ -329,10 +378,13 @@ class Operation:
 
     def extra(
         self, rng: np.random.Generator, method: str, arguments: tuple[np.ndarray, ...]
-    ) -> tuple[np.ndarray, ...]:
+    ) -> tuple[Any, ...]:
         """Make the further positional arguments of a method: the vector of `hvp`."""
         if method != "hvp":
             return ()
+        if self.kind == "linear":
+            weight = arguments[1]
+            return ((rng.normal(size=weight.shape).astype(weight.dtype), None),)
         return (rng.normal(size=arguments[0].shape).astype(arguments[0].dtype),)
 
     def option_sets(
@@ -347,9 +399,25 @@ class Operation:
         def make(value):
             if not callable(value):
                 return value
-            return self._place(value(rng, shape, self.has_axis), shape, dtype, axis)
+            return self._place(value(rng, self._drawn(shape), self.has_axis), shape, dtype, axis)
 
         return tuple({key: make(value) for key, value in row.items()} for row in self.options)
+
+    def logits_shape(self, arguments: tuple[np.ndarray, ...]) -> tuple[int, ...]:
+        """Give the shape of the first argument, or of the logits of a linear map."""
+        shape: tuple[int, ...] = arguments[0].shape
+        return shape if self.kind != "linear" else shape[:-1] + arguments[1].shape[:-1]
+
+    def slack(self, arguments: tuple[np.ndarray, ...]) -> float:
+        """Give the ULP of the largest result that two good ways to compute it may differ by.
+
+        That is the largest exponent, whose rounding the exponential takes over: of a linear map,
+        the terms that it is a sum of. There derivatives are sums over samples too.
+        """
+        x, samples = np.abs(arguments[0]), 0
+        if self.kind == "linear":
+            x, samples = x @ np.abs(arguments[1]).T, math.prod(x.shape[:-1])
+        return float(np.max(x, initial=0.0, where=np.isfinite(x))) + math.sqrt(samples)
 
     def bound(self, method: str = "value", options: Mapping[str, Any] = NO_OPTIONS) -> int | None:
         """Give the error bound in ULP of the scale, or None where there is none."""
@@ -441,6 +509,7 @@ _elementwise = functools.partial(Operation, kind="elementwise", has_axis=False)
 _elementwise_backward = functools.partial(Operation, kind="elementwise_backward", has_axis=False)
 _row_backward = functools.partial(Operation, kind="axis_backward")
 _loss = functools.partial(Operation, kind="loss")
+_linear = functools.partial(Operation, kind="linear", has_axis=False, features=8)
 _information = functools.partial(Operation, kind="information", options=({}, {"base": 2}))
 
 _WEIGHT = {"weight": _class_weight}
@@ -462,6 +531,11 @@ _FOCAL: tuple[dict, ...] = (
     {"alpha": 0.75, "gamma": 1.5},
     {"gamma": 1.0} | _SAMPLE,
 )
+_BIAS = {"bias": _bias}
+_CHUNKS = {"chunk_rows": 3, "bias": _bias}
+_LINEAR_ALL = _CHUNKS | {"class_weight": _of_classes, "sample_weight": _of_samples} | _SMOOTH
+_INTERCEPT = {"bias": _intercept}
+_ELEMENTS = {"sample_weight": _of_elements} | _INTERCEPT
 
 
 def _both(ulp):
@@ -597,6 +671,37 @@ OPERATIONS = (
         draws=(_logits, _logits),
         options=({}, _SAMPLE),
         has_axis=False,
+    ),
+    # losses of linear maps
+    _linear(
+        "linear_cross_entropy",
+        target="index",
+        draws=(_matrix_features, _matrix, _of_logits(_classes)),
+        options=({}, _BIAS, _LINEAR_ALL, _LINEAR_ALL | _FIRST | _LOGITS),
+    ),
+    _linear(
+        "linear_cross_entropy",
+        target="probability",
+        draws=(_matrix_features, _matrix, _of_logits(_probabilities)),
+        options=({}, _CHUNKS, _LINEAR_ALL, _LINEAR_ALL | _LOGITS),
+    ),
+    _linear(
+        "linear_binary_cross_entropy",
+        target="binary",
+        draws=(_normal, _vector, _of_logits(_zero_or_one)),
+        options=({}, _INTERCEPT, {"pos_weight": _of_elements} | _ELEMENTS | _SMOOTH),
+    ),
+    _linear(
+        "linear_binary_cross_entropy",
+        target="soft",
+        draws=(_normal, _vector, _of_logits(_fractions)),
+        options=({}, _ELEMENTS | {"chunk_rows": 3}),
+    ),
+    _linear(
+        "linear_squared_error",
+        target="real",
+        draws=(_normal, _vector, _of_logits(_logits)),
+        options=({}, _INTERCEPT, _ELEMENTS | {"chunk_rows": 3}),
     ),
     # information
     _information("entropy", draws=(_probabilities,)),

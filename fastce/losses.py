@@ -5,6 +5,7 @@ layout, for losses of rows of classes and for those in which every element is a 
 itself is a class whose `_prepare` checks its own arguments, and whose docstring says what it means.
 """
 
+import functools
 import inspect
 import math
 from types import FunctionType
@@ -41,26 +42,22 @@ class Loss:
         super().__init_subclass__(**kwargs)
         if "_prepare" not in cls.__dict__:
             return
-        own = list(inspect.signature(cls._prepare).parameters.values())
-        cls._own_options = frozenset(p.name for p in own[3:])
-        shared = inspect.signature(Loss._evaluate).parameters
-        options = [*own[3:], shared["reduction"], shared["sample_weight"]]
+        own = keyword_parameters(cls._prepare)
+        cls._own_options = frozenset(p.name for p in own)
+        options = [*own, *keyword_parameters(cls._evaluate)]
         for name in METHODS:
-            base = getattr(Loss, name)
+            base = getattr(super(cls, cls), name)
             method = FunctionType(
                 base.__code__, base.__globals__, name, base.__defaults__, base.__closure__
             )
             method.__kwdefaults__ = base.__kwdefaults__
             method.__qualname__ = f"{cls.__qualname__}.{name}"
             method.__doc__ = base.__doc__
-            given = [
-                p
-                for p in inspect.signature(base).parameters.values()
-                if p.kind is not inspect.Parameter.VAR_KEYWORD
-            ]
-            positional = [p for p in given if p.kind is not inspect.Parameter.KEYWORD_ONLY]
-            keyword = [p for p in given if p.kind is inspect.Parameter.KEYWORD_ONLY]
-            method.__signature__ = inspect.Signature([*positional, *options, *keyword])
+            given = inspect.signature(base).parameters.values()
+            positional = [p for p in given if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+            method.__signature__ = inspect.Signature(
+                [*positional, *options, *keyword_parameters(base)]
+            )
             setattr(cls, name, method)
         # help() shows a loss by its class: with how it is called, not how it was made.
         call = inspect.signature(cls.__call__)
@@ -69,7 +66,7 @@ class Loss:
     def __init__(self, name):
         self.__name__ = self.__qualname__ = name
         self.__doc__ = type(self).__doc__
-        self.__module__ = __name__
+        self.__module__ = type(self).__module__
 
     def __repr__(self):
         return f"<loss {self.__name__}>"
@@ -236,14 +233,17 @@ class Loss:
     def _plain(self, logits, target, want):
         """Return the result of a call without options, if there is a short way; else None."""
 
+    def _check_options(self, options):
+        unknown = options.keys() - self._own_options
+        if unknown:
+            raise TypeError(f"{self.__name__}() got an unknown option `{min(unknown)}`")
+
     def _evaluate(
         self, want, logits, target, v, out, /, *, reduction="mean", sample_weight=None, **options
     ):
         """Return (value, gradient or product, Hessian), None for what is not wanted."""
         _arrays.check_reduction(reduction)
-        unknown = options.keys() - self._own_options
-        if unknown:
-            raise TypeError(f"{self.__name__}() got an unknown option `{min(unknown)}`")
+        self._check_options(options)
         job = self._prepare(logits, target, **options)
         x = job.x
         if sample_weight is not None:
@@ -286,6 +286,12 @@ class Loss:
         )
 
 
+def keyword_parameters(function):
+    """List the parameters that are given by keyword only."""
+    given = inspect.signature(function).parameters.values()
+    return [p for p in given if p.kind is inspect.Parameter.KEYWORD_ONLY]
+
+
 METHODS = ("__call__", "grad", "value_and_grad", "grad_and_hess", "hvp")
 
 
@@ -299,9 +305,21 @@ class _RowJob:
         self.rows = _arrays.Rows("logits", x, (axis,))
         _arrays.at_least_one_class("logits", x, self.rows.k)
         self.samples = self.rows.batch
-        self.labels = self.probabilities = self.weight = None
-        self.ignored = 0
+        self.classes = self.given = self.weight = None
+        self.ignore_index, self.ignored = -100, 0
         self.smoothing, self.z_loss, self.temperature = 0.0, 0.0, 1.0
+
+    @functools.cached_property
+    def labels(self):
+        """The class of each sample, -1 where it is ignored; None if there are probabilities."""
+        if self.classes is None:
+            return None
+        return _arrays.plain_labels(self.classes, self.ignore_index, self.ignored)
+
+    @functools.cached_property
+    def probabilities(self):
+        """The target probabilities, or None."""
+        return None if self.given is None else _arrays.floats(self.given, self.x.dtype)
 
     def set_target(self, target, weight, ignore_index, allow_probabilities=True):
         """Take class indices or probabilities, and the classes' weights."""
@@ -314,9 +332,10 @@ class _RowJob:
         if array.size == 0 and array.shape == rows.batch and isinstance(target, (list, tuple)):
             array = array.astype(np.int64)  # an empty list has no type of its own
         if array.dtype.kind in "iu":
-            self.labels, self.ignored = _arrays.labels(
-                "target", target, array, rows.k, ignore_index, rows.batch, "logits", x.shape
+            self.ignored = _arrays.check_labels(
+                "target", array, rows.k, ignore_index, rows.batch, "logits", x.shape
             )
+            self.classes, self.ignore_index = array, ignore_index
         elif array.dtype.char in "efd" and allow_probabilities:
             if ignore_index >= 0:
                 raise ValueError(
@@ -334,14 +353,13 @@ class _RowJob:
 
     def set_probabilities(self, target, note=""):
         """Take target probabilities in the shape of the logits."""
-        target, shape = _arrays.numbers("target", target), self.x.shape
-        _arrays.same_shape("target", target, shape, "logits", shape, note)
-        _arrays.probabilities("target", target)
-        self.probabilities = _arrays.floats(target, self.x.dtype)
+        self.given = _arrays.numbers("target", target)
+        _arrays.same_shape("target", self.given, self.x.shape, "logits", self.x.shape, note)
+        _arrays.probabilities("target", self.given)
 
     def divisor(self, sample_weight):
         """Return what the mean divides by."""
-        if self.labels is None or (self.weight is None and self.ignored == 0):
+        if self.classes is None or (self.weight is None and self.ignored == 0):
             return self.rows.n if sample_weight is None else kernels.total(_flat(sample_weight))
         if self.weight is None and sample_weight is None:
             return self.rows.n - self.ignored
@@ -351,6 +369,29 @@ class _RowJob:
         if sample_weight is not None:
             shares = _arrays.product(shares, sample_weight)
         return kernels.total(_flat(shares.astype(self.x.dtype, copy=False)))
+
+    def part(self, start, stop, logits):
+        """Return the job of samples `start` to `stop`, counted along one axis.
+
+        `logits` is (samples, k); the job of all samples had the classes last.
+        """
+        job, ndim = _copy(self), len(self.samples)
+        job.turned = logits.strides[0] < logits.strides[1]
+        job.x = job.turn(logits)
+        job.rows = _arrays.Rows("logits", job.x, (0 if job.turned else 1,))
+        job.samples = job.rows.batch
+        if self.classes is not None:
+            job.classes = _arrays.samples(self.classes, ndim, start, stop)
+        if self.given is not None:
+            job.given = job.turn(_arrays.samples(self.given, ndim, start, stop))
+        return job
+
+    def turn(self, matrix):
+        """Return a matrix like that of the logits of a part as the part has it.
+
+        Where the values of one class lie together, the classes are the first axis.
+        """
+        return matrix.T if self.turned else matrix
 
     def protect(self, *outputs):
         """Copy what writing the outputs would destroy before it is read."""
@@ -383,6 +424,13 @@ class _RowJob:
             return rows.unsamples(values)[()]
         total = kernels.total(values)
         return total if reduction == "mean" else _arrays.scalar(total, self.x.dtype)
+
+
+def _copy(job):
+    """Return a job with the same attributes, as copy.copy does, but at once."""
+    other = object.__new__(type(job))
+    other.__dict__.update(job.__dict__)
+    return other
 
 
 def _flat(array):
@@ -610,6 +658,8 @@ class KLDivergence(Loss):
 class _ElementJob:
     """A call of a loss whose samples are the elements: its arrays, checked."""
 
+    ignored = 0  # of the samples
+
     def __init__(self, loss, logits):
         self.operation = kernels.POINTWISE_LOSSES[loss]
         self.x = _arrays.real("logits", logits)
@@ -619,11 +669,15 @@ class _ElementJob:
 
     def set_target(self, target, unit=True):
         """Take the targets, of the shape of the logits, which must be in [0, 1] if `unit`."""
-        target = _arrays.numbers("target", target)
-        _arrays.same_shape("target", target, self.x.shape, "logits", self.x.shape)
+        self.given = _arrays.numbers("target", target)
+        _arrays.same_shape("target", self.given, self.x.shape, "logits", self.x.shape)
         if unit:
-            _arrays.check_range("target", target, 0, 1, "be in [0, 1]")
-        self.target = _arrays.floats(target, self.x.dtype)
+            _arrays.check_range("target", self.given, 0, 1, "be in [0, 1]")
+
+    @functools.cached_property
+    def target(self):
+        """The targets, in the dtype of the logits."""
+        return _arrays.floats(self.given, self.x.dtype)
 
     def broadcast(self, name, value):
         """Return weights broadcast to the shape of the logits."""
@@ -641,6 +695,24 @@ class _ElementJob:
     def divisor(self, sample_weight):
         """Return what the mean divides by."""
         return self.x.size if sample_weight is None else kernels.total(_flat(sample_weight))
+
+    def part(self, start, stop, logits):
+        """Return the job of samples `start` to `stop`, counted along one axis.
+
+        `logits` is (samples, 1).
+        """
+        job, ndim = _copy(self), len(self.samples)
+        job.x = job.turn(logits)
+        job.samples = job.x.shape
+        for name in ("given", "weight", "pos_weight"):
+            array = getattr(self, name)
+            if array is not None:
+                setattr(job, name, _arrays.samples(array, ndim, start, stop))
+        return job
+
+    def turn(self, matrix):
+        """Return a matrix like that of the logits of a part as the part has it."""
+        return matrix[:, 0]
 
     def protect(self, *outputs):
         """Copy what writing the outputs would destroy before it is read."""

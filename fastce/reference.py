@@ -1385,14 +1385,18 @@ Examples
 
 
 class LinearLoss:
-    """A loss of the logits ``x @ weight.T + bias``.
+    """A loss of the logits ``x @ weight.T + bias``, which are made all at once here.
 
     The options are those of the loss it is made from. The gradient G with respect to the logits
-    gives G @ weight for x, G.T @ x for the weight, and the sum of G's rows for the bias.
+    gives G @ weight for x, G.T @ x for the weight, and the sum of G's rows for the bias. As each
+    logit depends on its own row of the weight only, the diagonal H of the Hessian with respect to
+    the logits gives H.T @ x**2 for the weight's, and the sum of H's rows for the bias's.
 
     `wrt` is a tuple of those of "x", "weight", "bias" that are wanted; the others are None, and so
     is the bias's where there is no bias. The gradients for weight and bias are sums over samples,
-    so ``reduction="none"`` has them refused: ask for ``wrt="x"``.
+    so ``reduction="none"`` has them refused: ask for ``wrt="x"``. `out` is a triple like the result
+    (for `grad_and_hess` a pair of them), of arrays or None. A SciPy matrix `x` is made dense.
+    `chunk_rows` is checked, and changes nothing.
     """
 
     _loss = None  # the loss of the logits
@@ -1417,7 +1421,16 @@ class LinearLoss:
 
     @_quiet
     def __call__(
-        self, x, weight, target, *, bias=None, reduction="mean", sample_weight=None, **options
+        self,
+        x,
+        weight,
+        target,
+        *,
+        bias=None,
+        reduction="mean",
+        sample_weight=None,
+        chunk_rows=None,
+        **options,
     ):
         """Return the value.
 
@@ -1426,11 +1439,13 @@ class LinearLoss:
         >>> float(linear_squared_error([[1.0, 2.0]], [1.0, 1.0], [1.0]))
         2.0
         """
-        options = self._options(**options)
-        x, weight, bias = self._arguments(x, weight, bias)
-        logits = self._logits(x, weight, bias)
+        m = _Map(self, x, weight, bias, chunk_rows)
         return self._loss(
-            logits, target, reduction=reduction, sample_weight=sample_weight, **options
+            m.logits(m.weight, m.bias),
+            target,
+            reduction=reduction,
+            sample_weight=sample_weight,
+            **m.options(self._options(**options)),
         )
 
     def grad(
@@ -1443,6 +1458,8 @@ class LinearLoss:
         wrt=("x", "weight", "bias"),
         reduction="mean",
         sample_weight=None,
+        chunk_rows=None,
+        out=None,
         **options,
     ):
         """Return the gradients with respect to `wrt` as a `LinearGradient`.
@@ -1452,8 +1469,9 @@ class LinearLoss:
         >>> linear_squared_error.grad([[1.0, 2.0]], [1.0, 1.0], [1.0]).weight.tolist()
         [2.0, 4.0]
         """
-        common = {"reduction": reduction, "sample_weight": sample_weight}
-        return self.value_and_grad(x, weight, target, bias=bias, wrt=wrt, **common, **options)[1]
+        options |= {"bias": bias, "reduction": reduction, "sample_weight": sample_weight}
+        options |= {"wrt": wrt, "chunk_rows": chunk_rows, "out": out}
+        return self.value_and_grad(x, weight, target, **options)[1]
 
     @_quiet
     def value_and_grad(
@@ -1466,6 +1484,8 @@ class LinearLoss:
         wrt=("x", "weight", "bias"),
         reduction="mean",
         sample_weight=None,
+        chunk_rows=None,
+        out=None,
         **options,
     ):
         """Return the value, and the gradients with respect to `wrt` as a `LinearGradient`.
@@ -1478,13 +1498,53 @@ class LinearLoss:
         [[2.0, 2.0]]
         """
         wrt = _check_wrt(wrt, reduction)
-        options = self._options(**options)
-        x, weight, bias = self._arguments(x, weight, bias)
-        logits = self._logits(x, weight, bias)
+        m = _Map(self, x, weight, bias, chunk_rows)
         value, grad = self._loss.value_and_grad(
-            logits, target, reduction=reduction, sample_weight=sample_weight, **options
+            m.logits(m.weight, m.bias),
+            target,
+            reduction=reduction,
+            sample_weight=sample_weight,
+            **m.options(self._options(**options)),
         )
-        return value, self._pull_back(grad, x, weight, bias, wrt)
+        return value, m.deliver(m.pull_back(grad), wrt, out)
+
+    @_quiet
+    def grad_and_hess(
+        self,
+        x,
+        weight,
+        target,
+        *,
+        bias=None,
+        wrt=("weight", "bias"),
+        reduction="mean",
+        sample_weight=None,
+        chunk_rows=None,
+        out=None,
+        **options,
+    ):
+        """Return the gradients, and the diagonals of the Hessian, with respect to `wrt`.
+
+        That is "weight", "bias" or both: the logits of a sample share its x.
+
+        Examples
+        --------
+        >>> grad, hess = linear_squared_error.grad_and_hess([[1.0, 2.0]], [1.0, 1.0], [1.0])
+        >>> hess.weight.tolist()
+        [1.0, 4.0]
+        """
+        wrt = _check_wrt(wrt, reduction, ("weight", "bias"))
+        m = _Map(self, x, weight, bias, chunk_rows)
+        grad, hess = self._loss.grad_and_hess(
+            m.logits(m.weight, m.bias),
+            target,
+            reduction=reduction,
+            sample_weight=sample_weight,
+            **m.options(self._options(**options)),
+        )
+        first, second = (None, None) if out is None else out
+        grad, hess = m.pull_back(grad), m.pull_back(hess, power=2)
+        return m.deliver(grad, wrt, first), m.deliver(hess, wrt, second)
 
     @_quiet
     def hvp(
@@ -1497,6 +1557,8 @@ class LinearLoss:
         bias=None,
         reduction="mean",
         sample_weight=None,
+        chunk_rows=None,
+        out=None,
         **options,
     ):
         """Return the product of the Hessian with respect to weight and bias with `v`.
@@ -1511,35 +1573,55 @@ class LinearLoss:
         >>> linear_squared_error.hvp([[1.0, 2.0]], [1.0, 1.0], [1.0], v).weight.tolist()
         [1.0, 2.0]
         """
-        wrt = _check_wrt(("weight", "bias"), reduction)
-        options = self._options(**options)
-        x, weight, bias = self._arguments(x, weight, bias)
-        logits = self._logits(x, weight, bias)
+        wrt = _check_wrt(("weight", "bias"), reduction, ("weight", "bias"))
+        m = _Map(self, x, weight, bias, chunk_rows)
         # The logits are linear in weight and bias: along v they move by x @ v.weight.T + v.bias.
-        along = self._logits(x, *self._direction(v, x, weight, bias))
         product = self._loss.hvp(
-            logits, target, along, reduction=reduction, sample_weight=sample_weight, **options
+            m.logits(m.weight, m.bias),
+            target,
+            m.logits(*m.direction(v)),
+            reduction=reduction,
+            sample_weight=sample_weight,
+            **m.options(self._options(**options)),
         )
-        return self._pull_back(product, x, weight, bias, wrt)
+        return m.deliver(m.pull_back(product), wrt, out)
 
-    def _arguments(self, x, weight, bias):
-        """Return x (..., d), weight (k, d) or (d,), bias (k,) or (), checked, in x's dtype."""
-        x = _floats(x, "x")
+
+class _Map:
+    """A linear map: x (..., d), weight (k, d) or (d,), bias (k,) or (), in x's dtype."""
+
+    def __init__(self, loss, x, weight, bias, chunk_rows):
+        self.x = x = _floats(x.toarray() if hasattr(x, "toarray") else x, "x")
         _axis(-1, x.ndim)
-        weight = _floats(weight, "weight", x.dtype)
-        need = (*weight.shape[: self._weight_ndim - 1], x.shape[-1])
-        if weight.ndim != self._weight_ndim or weight.shape != need:
-            words = "(k, {})" if self._weight_ndim == 2 else "({},)"
+        self.weight = weight = _floats(weight, "weight", x.dtype)
+        need = (*weight.shape[: loss._weight_ndim - 1], x.shape[-1])
+        if weight.ndim != loss._weight_ndim or weight.shape != need:
+            words = "(k, {})" if loss._weight_ndim == 2 else "({},)"
             raise ValueError(
                 f"`weight` must have shape {words.format(x.shape[-1])} to match `x` of shape "
                 f"{x.shape}, got {weight.shape}"
             )
+        if weight.shape[:-1] == (0,):
+            raise ValueError(f"`weight` must have at least one class, got shape {weight.shape}")
+        self.bias = bias
         if bias is not None:
-            bias = _floats(bias, "bias", x.dtype)
-            _check_shape(bias, "bias", weight.shape[:-1], "weight", weight.shape)
-        return x, weight, bias
+            self.bias = _floats(bias, "bias", x.dtype)
+            _check_shape(self.bias, "bias", weight.shape[:-1], "weight", weight.shape)
+        if chunk_rows is not None and _integer(chunk_rows, "chunk_rows") < 1:
+            raise ValueError(f"`chunk_rows` must be at least 1, got {chunk_rows}")
 
-    def _direction(self, v, x, weight, bias):
+    def options(self, options):
+        """Return the options of the loss of the logits, whose weight is called class_weight."""
+        if options.get("weight") is not None:
+            weight = _weights(options["weight"], "class_weight", self.x.dtype)
+            _check_shape(weight, "class_weight", self.weight.shape[:1], "weight", self.weight.shape)
+        return options
+
+    def logits(self, weight, bias):
+        logits = np.asarray(self.x @ weight.T)
+        return logits if bias is None else np.asarray(logits + bias, self.x.dtype)
+
+    def direction(self, v):
         if not isinstance(v, (tuple, list)) or len(v) not in (2, 3):
             raise TypeError(
                 f"`v` must be a pair (weight, bias) or a LinearGradient, got {type(v).__name__}"
@@ -1547,43 +1629,54 @@ class LinearLoss:
         v = LinearGradient(None, *v) if len(v) == 2 else LinearGradient(*v)
         if v.x is not None:
             raise ValueError("`v.x` must be None: the Hessian is that of weight and bias")
-        if v.bias is not None and bias is None:
+        if v.bias is not None and self.bias is None:
             raise ValueError("`v.bias` must be None where there is no `bias`")
-        v_weight = _floats(v.weight, "v.weight", x.dtype)
-        _check_shape(v_weight, "v.weight", weight.shape, "weight", weight.shape)
+        v_weight = _floats(v.weight, "v.weight", self.x.dtype)
+        _check_shape(v_weight, "v.weight", self.weight.shape, "weight", self.weight.shape)
         v_bias = None
         if v.bias is not None:
-            v_bias = _floats(v.bias, "v.bias", x.dtype)
-            _check_shape(v_bias, "v.bias", bias.shape, "bias", bias.shape)
+            v_bias = _floats(v.bias, "v.bias", self.x.dtype)
+            _check_shape(v_bias, "v.bias", self.bias.shape, "bias", self.bias.shape)
         return v_weight, v_bias
 
-    def _logits(self, x, weight, bias):
-        logits = np.asarray(x @ weight.T)
-        return logits if bias is None else np.asarray(logits + bias, x.dtype)
-
-    def _pull_back(self, grad, x, weight, bias, wrt):
-        """Return a gradient with respect to the logits as one for x, weight and bias."""
-        d = x.shape[-1]
-        n = math.prod(x.shape[:-1])
-        weights = weight.reshape(math.prod(weight.shape[:-1]), d)  # (k, d), k = 1 for (d,)
-        rows = np.reshape(grad, (n, weights.shape[0]))  # (n, k)
+    def pull_back(self, slopes, power=1):
+        """Return derivatives with respect to the logits as those for x, weight and bias."""
+        d = self.x.shape[-1]
+        n = math.prod(self.x.shape[:-1])
+        weights = self.weight.reshape(
+            math.prod(self.weight.shape[:-1]), d
+        )  # (k, d), k = 1 for (d,)
+        rows = np.reshape(slopes, (n, weights.shape[0]))  # (n, k)
         # A sample without slope adds nothing, whatever its x: ignored ones may hold NaN.
-        samples = np.where((rows != 0).any(axis=1, keepdims=True), x.reshape(n, d), 0.0)
-        by_x = by_weight = by_bias = None
-        if "x" in wrt:
-            by_x = _deliver((rows @ weights).reshape(x.shape), x.dtype)
-        if "weight" in wrt:
-            by_weight = _deliver((rows.T @ samples).reshape(weight.shape), x.dtype)
-        if "bias" in wrt and bias is not None:
-            by_bias = _deliver(rows.sum(axis=0).reshape(bias.shape), x.dtype)
-        return LinearGradient(by_x, by_weight, by_bias)
+        used = (rows != 0).any(axis=1, keepdims=True)
+        samples = np.where(used, self.x.reshape(n, d), 0.0)
+        return LinearGradient(
+            np.where(used, rows @ weights, 0.0).reshape(self.x.shape),
+            (rows.T @ samples**power).reshape(self.weight.shape),
+            None if self.bias is None else rows.sum(axis=0).reshape(self.bias.shape),
+        )
+
+    def deliver(self, results, wrt, out):
+        """Return those of the results that are wanted, in `out` if there is one."""
+        out = LinearGradient(*(out or (None, None, None)))
+        wanted = [name in wrt and result is not None for name, result in results._asdict().items()]
+        for name, given, result, on in zip(results._fields, out, results, wanted, strict=True):
+            if given is not None and not on:
+                raise ValueError(f"`out.{name}` must be None, for that is not wanted")
+            _check_out(given, np.shape(result), self.x.dtype, f"out.{name}")
+        return LinearGradient(
+            *(
+                _deliver(result, self.x.dtype, given) if on else None
+                for given, result, on in zip(out, results, wanted, strict=True)
+            )
+        )
 
 
-def _check_wrt(wrt, reduction):
+def _check_wrt(wrt, reduction, choice=("x", "weight", "bias")):
     wrt = (wrt,) if isinstance(wrt, str) else tuple(wrt)
     for name in wrt:
-        if name not in LinearGradient._fields:
-            raise ValueError(f"`wrt` must name 'x', 'weight' or 'bias', got {name!r}")
+        if name not in choice:
+            raise ValueError(f"`wrt` must name {' or '.join(map(repr, choice))}, got {name!r}")
     if reduction == "none" and set(wrt) != {"x"}:
         raise ValueError(
             "`reduction` must be 'mean' or 'sum' for derivatives with respect to weight and bias, "

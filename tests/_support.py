@@ -16,7 +16,9 @@ from fastce import _registry, reference
 
 DTYPES = (np.float64, np.float32)
 REDUCTIONS = ("none", "sum", "mean")
-ROWS = _registry.available()
+EVERY_ROW = _registry.available()
+LINEAR = tuple(op for op in EVERY_ROW if op.kind == "linear")  # with three arguments
+ROWS = tuple(op for op in EVERY_ROW if op not in LINEAR)
 LOSSES = tuple(op for op in ROWS if op.kind == "loss")
 AXIS_ROWS = tuple(op for op in ROWS if op.has_axis)
 UFUNCS = tuple(op for op in ROWS if op.kind.startswith("elementwise"))
@@ -37,8 +39,10 @@ def seeded(*words):
 
 
 def parts(result):
-    """Give a tuple, also of a single result."""
-    return result if isinstance(result, tuple) else (result,)
+    """Give a flat tuple of the arrays of a result, also of a single one, without any None."""
+    if not isinstance(result, tuple):
+        return (result,)
+    return tuple(part for one in result if one is not None for part in parts(one))
 
 
 def parameter_names(op):
@@ -80,6 +84,8 @@ def assert_same_bits(got, want, label=""):
 
 def exactly(array, dtype=np.float64):
     """Convert floats and leave the rest: what the reference is given, to be nearly exact."""
+    if isinstance(array, tuple):
+        return tuple(exactly(one, dtype) for one in array)
     if isinstance(array, np.ndarray) and array.dtype.kind == "f":
         return array.astype(dtype)
     return array
@@ -96,7 +102,7 @@ def calls(op, shape, dtype=np.float64, *, axis=-1, spread=4.0, every=True, reduc
     if not every:
         option_sets = option_sets[:1] + option_sets[1:][-1:]
     where = {"axis": axis} if op.has_axis else {}
-    how = [{"reduction": r} for r in reductions] if op.kind == "loss" else [{}]
+    how = [{"reduction": r} for r in reductions] if op.kind in ("loss", "linear") else [{}]
     for options, reduction, method in itertools.product(option_sets, how, op.methods):
         extra = op.extra(rng, method, arguments)
         given = options | where | reduction

@@ -14,7 +14,7 @@ import types
 
 import numpy as np
 import pytest
-from _support import FUNCTIONS, LOSSES, over
+from _support import FUNCTIONS, LINEAR, LOSSES, over
 
 import fastce
 from fastce import _registry, reference
@@ -22,12 +22,14 @@ from fastce import _registry, reference
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.rst"))
 PUBLIC = [name for name in fastce.__all__ if name != "__version__"]
+EVERY_FUNCTION, EVERY_LOSS_ROW = FUNCTIONS + LINEAR, LOSSES + LINEAR
 METHODS = ("grad", "value_and_grad", "grad_and_hess", "hvp")
 PROTOCOL = ("__call__", *METHODS)
 
 # What each function takes, by the contract: name -> default, in any order after the arrays.
 REQUIRED = inspect.Parameter.empty
 EVERY_LOSS = {"reduction": "mean", "sample_weight": None}
+LINEAR_LOSS = EVERY_LOSS | {"bias": None, "chunk_rows": None}
 CLASSES = {"axis": -1, "weight": None, "ignore_index": -100}
 OPTIONS = {
     "softmax": {"axis": -1, "out": None},
@@ -47,6 +49,11 @@ OPTIONS = {
     "sigmoid_focal_loss": EVERY_LOSS | {"alpha": 0.25, "gamma": 2.0},
     "kl_divergence": EVERY_LOSS | {"axis": -1},
     "squared_error": EVERY_LOSS,
+    "linear_cross_entropy": LINEAR_LOSS
+    | {"class_weight": None, "ignore_index": -100}
+    | {"label_smoothing": 0.0, "z_loss": 0.0, "temperature": 1.0},
+    "linear_binary_cross_entropy": LINEAR_LOSS | {"pos_weight": None, "label_smoothing": 0.0},
+    "linear_squared_error": LINEAR_LOSS,
     "entropy": {"axis": -1, "base": None},
     "entropy_from_logits": {"axis": -1, "base": None},
     "js_divergence": {"axis": -1, "base": None},
@@ -77,14 +84,14 @@ def test_docstring(name):
     summary = next(line for line in text.splitlines() if line and not line.startswith(f"{name}("))
     assert summary.endswith("."), summary
     assert "Examples\n--------" in text
-    if isinstance(getattr(fastce, name), np.ufunc) or any(op.name == name for op in FUNCTIONS):
+    if isinstance(getattr(fastce, name), np.ufunc) or any(op.name == name for op in EVERY_FUNCTION):
         assert "Parameters\n----------" in text
         assert "Returns\n-------" in text
     assert run_examples(text, name, types.ModuleType(name)) > 0
 
 
 @pytest.mark.parametrize("method", PROTOCOL)
-@over("op", LOSSES)
+@over("op", EVERY_LOSS_ROW)
 def test_methods_are_documented(op, method):
     """Each method of a loss has a summary, the sections, and an example that runs."""
     text = inspect.getdoc(op.call(method)) or ""
@@ -94,14 +101,15 @@ def test_methods_are_documented(op, method):
     assert run_examples(text, method, types.ModuleType(method)) > 0
 
 
-@over("op", LOSSES)
+@over("op", EVERY_LOSS_ROW)
 def test_help_shows_how_a_loss_is_called(op):
     """`help` of a loss has its signature, its documentation and all its methods."""
     text = pydoc.plain(pydoc.render_doc(op.function))
     assert f"{op.name}{inspect.signature(op.function)}" in text
     assert documentation(op.name).split("\n")[0] in text
+    arguments = "x, weight, target" if op in LINEAR else "logits, target"
     for method in PROTOCOL:
-        assert f"{method}(self, logits, target," in text
+        assert f"{method}(self, {arguments}," in text
 
 
 def parameters(function, *, keep=()):
@@ -110,7 +118,7 @@ def parameters(function, *, keep=()):
     return {p.name: p.default for p in given if p.default is not REQUIRED or p.name in keep}
 
 
-@over("op", FUNCTIONS)
+@over("op", EVERY_FUNCTION)
 def test_signature(op):
     """The options of the contract with their defaults, and the same in the reference."""
     assert parameters(op.function) == OPTIONS[op.name]
@@ -129,15 +137,27 @@ def test_signature_of_methods(op, method):
     assert inspect.signature(op.call(method)) == inspect.signature(op.call(method, reference))
 
 
-@over("op", FUNCTIONS)
+@pytest.mark.parametrize("method", METHODS)
+@over("op", LINEAR)
+def test_signature_of_linear_methods(op, method):
+    """The same for losses of linear maps, whose methods have `wrt` too, but for `hvp`."""
+    names = list(inspect.signature(op.call(method)).parameters)
+    assert names[: 3 + (method == "hvp")] == ["x", "weight", "target", "v"][: 3 + (method == "hvp")]
+    wrt = {"grad_and_hess": ("weight", "bias"), "hvp": None}.get(method, ("x", "weight", "bias"))
+    further = {"out": None} | ({"wrt": wrt} if wrt else {})
+    assert parameters(op.call(method)) == OPTIONS[op.name] | further
+    assert inspect.signature(op.call(method)) == inspect.signature(op.call(method, reference))
+
+
+@over("op", EVERY_FUNCTION)
 def test_options_are_by_keyword(op):
     """Only the arrays, and `axis` where a function has it like NumPy's, go by position."""
     for parameter in inspect.signature(op.function).parameters.values():
-        if parameter.default is not REQUIRED and (op.kind == "loss" or parameter.name != "axis"):
+        if parameter.default is not REQUIRED and (op in EVERY_LOSS_ROW or parameter.name != "axis"):
             assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
 
 
-@over("op", LOSSES)
+@over("op", EVERY_LOSS_ROW)
 def test_a_loss_shows_its_name(op):
     """Printing a loss names it, and it knows its own name."""
     assert op.name in repr(op.function)
@@ -148,7 +168,7 @@ def test_every_name_is_there():
     """`__all__` is complete and true, and the reference has every operation in it."""
     assert len(set(fastce.__all__)) == len(fastce.__all__)
     assert all(hasattr(fastce, name) for name in fastce.__all__)
-    assert {op.name for op in FUNCTIONS} <= set(fastce.__all__) & set(reference.__all__)
+    assert {op.name for op in EVERY_FUNCTION} <= set(fastce.__all__) & set(reference.__all__)
 
 
 def test_every_operation_has_a_twin():
@@ -186,7 +206,7 @@ def test_pages_show_every_name(name):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@over("op", LOSSES)
+@over("op", EVERY_LOSS_ROW)
 def test_pages_show_every_method(op, method):
     """So has each method of a loss."""
     assert in_pages(f"{op.name}.{method}")

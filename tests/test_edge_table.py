@@ -9,7 +9,7 @@ import pathlib
 
 import numpy as np
 import pytest
-from _support import LOSSES, dtypes, parts
+from _support import LINEAR, LOSSES, dtypes, parts
 
 import fastce
 from fastce import reference
@@ -18,7 +18,13 @@ pytestmark = pytest.mark.core
 
 TABLE = pathlib.Path(__file__).parent.parent / "docs" / "edge_cases.csv"
 NAMES = {"__builtins__": {}, "nan": np.nan, "inf": np.inf, "np": np, "dict": dict}
-TAKE_CLASSES = ("cross_entropy", "nll_loss", "categorical_cross_entropy")
+# Which argument of a function may be classes.
+CLASSES_AT = {
+    "cross_entropy": 1,
+    "nll_loss": 1,
+    "categorical_cross_entropy": 1,
+    "linear_cross_entropy": 2,
+}
 
 
 def read():
@@ -38,8 +44,12 @@ ROWS = tuple(read())
 
 def with_dtype(name, position, value, dtype):
     """Give an argument as an array: integers stay where they are classes, the rest is `dtype`."""
+    if value is None:
+        return None
+    if isinstance(value, tuple):
+        return tuple(with_dtype(name, None, one, dtype) for one in value)
     array = np.asarray(value)
-    if name in TAKE_CLASSES and position == 1 and array.dtype.kind == "i":
+    if CLASSES_AT.get(name) == position and array.dtype.kind == "i":
         return array
     return array.astype(dtype)
 
@@ -78,6 +88,6 @@ def test_every_function_is_in_the_table():
     """Whatever computes has a row, and each loss one with its gradient, Hessian and product."""
     functions = {row[0] for row in ROWS}
     assert set(fastce.__all__) & set(reference.__all__) <= {f.partition(".")[0] for f in functions}
-    for op in LOSSES:
+    for op in LOSSES + LINEAR:
         assert {f"{op.name}.grad_and_hess", f"{op.name}.hvp"} <= functions
         assert functions & {f"{op.name}.grad", f"{op.name}.value_and_grad"}

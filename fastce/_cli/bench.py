@@ -1,6 +1,7 @@
 """``bench``: fastce beside the NumPy reference; a wrong result's time is not reported."""
 
 import functools
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -8,17 +9,12 @@ from typing import Any
 import numpy as np
 
 from fastce import _registry
-from fastce._cli.check import SEED, agreement_errors, agreement_limit
+from fastce._cli.check import SEED, agreement_errors, agreement_limit, result_parts
 from fastce._cli.data import UserData
 from fastce._cli.output import Document, Progress, finite, marks, shape_text, table
 from fastce._cli.timing import interleaved
 
 SHAPE = (1000, 1000)
-
-
-def _results(call: Any) -> tuple[Any, ...]:
-    result = call()
-    return result if isinstance(result, tuple) else (result,)
 
 
 def _measure(op: Any, method: str, arguments: tuple[np.ndarray, ...], repeats: int) -> Document:
@@ -30,28 +26,31 @@ def _measure(op: Any, method: str, arguments: tuple[np.ndarray, ...], repeats: i
         name: functools.partial(op.call(method, module), *arguments, *extra)
         for name, module in (("fastce", None), ("reference", fastce.reference))
     }
-    size = max(array.size for array in arguments)
+    shape = op.logits_shape(arguments)
+    size = max(math.prod(shape), *(array.size for array in arguments))
     entry: Document = {
         "operation": op.id,
         "method": method,
-        "shape": list(arguments[0].shape),
+        "shape": list(shape),
         "dtype": arguments[0].dtype.name,
         "ok": False,
     }
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        want = _results(calls["reference"])
+        want = calls["reference"]()
         try:
-            got = _results(calls["fastce"])
+            got = calls["fastce"]()
         except Exception as error:
             # A finding to report beside the others, not a reason to stop.
             return {**entry, "problem": f"{type(error).__name__}: {error}"}
         worst = max(
             float(np.max(agreement_errors(g, w), initial=0.0))
-            for g, w in zip(got, want, strict=True)
+            for (_, g), (_, w) in zip(
+                *(result_parts(op, method, result) for result in (got, want)), strict=True
+            )
         )
         entry["reference_ulp"] = finite(worst)
-        if not worst <= agreement_limit(arguments[0]):
+        if not worst <= agreement_limit(op, arguments):
             return {**entry, "problem": f"{worst:.3g} ULP from the reference: not timed"}
         times = {name: min(t) for name, t in interleaved(calls, repeats).items()}
     return {
