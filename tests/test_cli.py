@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from _support import ROWS, run_python
+from _support import EVERY_ROW, run_python
 
 import fastce
 from fastce._cli import bench, check, digits, info, output
@@ -139,8 +139,8 @@ def test_check_of_random_arguments(run):
     document = read(out)
     assert (status, err) == (0, "")
     assert document["dtypes"] == ["float64", "float32"]
-    assert {row["operation"] for row in document["rows"]} == {op.id for op in ROWS}
-    bounded = {op.id for op in ROWS if op.bound() is not None}
+    assert {row["operation"] for row in document["rows"]} == {op.id for op in EVERY_ROW}
+    bounded = {op.id for op in EVERY_ROW if op.bound() is not None}
     assert bounded == {row["operation"] for row in document["rows"] if row["exact"]}
 
 
@@ -149,7 +149,7 @@ def test_check_as_a_table(run):
     """The table has a line for each row of the document, and a verdict last."""
     status, out, _ = run("check", "--dtype", "float32")
     assert status == 0
-    assert all(op.id in out for op in ROWS)
+    assert all(op.id in out for op in EVERY_ROW)
     assert out.splitlines()[-1].startswith(f"{output.marks()[0]} all ")
 
 
@@ -182,7 +182,7 @@ def test_bench_of_random_arguments(run):
     status, out, _ = run(*argv)
     rows = read(out)["rows"]
     assert status == 0
-    assert {row["operation"] for row in rows} == {op.id for op in ROWS}
+    assert {row["operation"] for row in rows} == {op.id for op in EVERY_ROW}
     assert {row["dtype"] for row in rows} == {"float32"}
     assert [2, 3] in [row["shape"] for row in rows]
 
