@@ -15,7 +15,7 @@
 # The coefficients are printed by tools/minimax.py, together with their own error.
 
 from libc.math cimport INFINITY, fma
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 ctypedef fused real:
@@ -53,11 +53,11 @@ cdef inline real power_of_two(real t) noexcept nogil:
     cdef real power
     if real is double:
         memcpy(&bits64, &t, 8)
-        bits64 = <int64_t> (<unsigned long long> bits64 << 52)
+        bits64 = <int64_t> (<uint64_t> bits64 << 52)
         memcpy(&power, &bits64, 8)
     else:
         memcpy(&bits32, &t, 4)
-        bits32 = <int32_t> (<unsigned int> bits32 << 23)
+        bits32 = <int32_t> (<uint32_t> bits32 << 23)
         memcpy(&power, &bits32, 4)
     return power
 
@@ -167,19 +167,19 @@ cdef inline real log_parts(real u, real c, real shift) noexcept nogil:
     # the bits of 2**52 (2**23) it becomes a number again.
     if real is double:
         memcpy(&bits64, &u, 8)
-        field64 = (bits64 + <int64_t> 0x00095f619980c433) >> 52
+        field64 = <int64_t> (<uint64_t> bits64 + <uint64_t> 0x00095f619980c433) >> 52
         bits64 = field64 | <int64_t> 0x4330000000000000
         memcpy(&n, &bits64, 8)
         n = n - 4503599627371519.0
-        bits64 = (2046 - field64) << 52
+        bits64 = <int64_t> (<uint64_t> (2046 - field64) << 52)
         memcpy(&inverse_power, &bits64, 8)
     else:
         memcpy(&bits32, &u, 4)
-        field32 = (bits32 + 0x004afb0d) >> 23
+        field32 = <int32_t> (<uint32_t> bits32 + <uint32_t> 0x004afb0d) >> 23
         bits32 = field32 | 0x4b000000
         memcpy(&n, &bits32, 4)
         n = n - <float> 8388735.0
-        bits32 = (254 - field32) << 23
+        bits32 = <int32_t> (<uint32_t> (254 - field32) << 23)
         memcpy(&inverse_power, &bits32, 4)
     g = u * inverse_power - one
     c = (c * inverse_power) * (one - g * (one - g))
