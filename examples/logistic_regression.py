@@ -94,8 +94,8 @@ def draw(x, t, theta, runs):
     lines = left.contour(
         across, up, fastce.sigmoid(z), levels=[0.1, 0.5, 0.9], colors="black", linewidths=[1, 2, 1]
     )
-    # where a line of probability p crosses 3.8 on the first axis: w·x + b is the logit of p there
-    places = [(3.8, (fastce.logit(p) - theta[2] - 3.8 * theta[0]) / theta[1]) for p in lines.levels]
+    # where a line of probability p crosses 3 on the first axis: w·x + b is the logit of p there
+    places = [(3.0, (fastce.logit(p) - theta[2] - 3 * theta[0]) / theta[1]) for p in lines.levels]
     left.clabel(lines, fmt=lambda p: f"{p:.0%}", manual=places)
     left.legend(loc="upper right")
 
