@@ -22,9 +22,11 @@ column. `_Table` brings arrays of any shape and axis into that form and back.
 
 import functools
 import inspect
+import itertools
 import math
 import operator
 from collections import namedtuple
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -751,14 +753,23 @@ class Loss:
 def _check_pair(out, shape, dtype):
     if out is None:
         return None, None
-    if not isinstance(out, (tuple, list)) or len(out) != 2:
-        size = f" of {len(out)}" if isinstance(out, (tuple, list)) else ""
-        raise TypeError(f"`out` must be a pair of arrays, got {type(out).__name__}{size}")
+    _check_tuple(out, "out", 2, "a pair of arrays")
     for i, one in enumerate(out):
         _check_out(one, shape, dtype, f"out[{i}]")
-    if all(one is not None for one in out) and np.shares_memory(*map(np.asarray, out)):
-        raise ValueError("`out` must be two separate arrays, got the same memory twice")
+    _check_separate(out)
     return out
+
+
+def _check_tuple(value, name, size, need):
+    if not isinstance(value, (tuple, list)) or len(value) != size:
+        found = f" of {len(value)}" if isinstance(value, (tuple, list)) else ""
+        raise TypeError(f"`{name}` must be {need}, got {type(value).__name__}{found}")
+
+
+def _check_separate(outs):
+    arrays = [np.asarray(one) for one in outs if one is not None]
+    if any(np.shares_memory(one, other) for one, other in itertools.combinations(arrays, 2)):
+        raise ValueError("`out` must be separate arrays, got the same memory twice")
 
 
 class _Reduction:
@@ -1506,7 +1517,7 @@ class LinearLoss:
             sample_weight=sample_weight,
             **m.options(self._options(**options)),
         )
-        return value, m.deliver(m.pull_back(grad), wrt, out)
+        return value, *m.deliver([m.pull_back(grad)], wrt, out)
 
     @_quiet
     def grad_and_hess(
@@ -1542,9 +1553,7 @@ class LinearLoss:
             sample_weight=sample_weight,
             **m.options(self._options(**options)),
         )
-        first, second = (None, None) if out is None else out
-        grad, hess = m.pull_back(grad), m.pull_back(hess, power=2)
-        return m.deliver(grad, wrt, first), m.deliver(hess, wrt, second)
+        return m.deliver([m.pull_back(grad), m.pull_back(hess, power=2)], wrt, out)
 
     @_quiet
     def hvp(
@@ -1584,7 +1593,7 @@ class LinearLoss:
             sample_weight=sample_weight,
             **m.options(self._options(**options)),
         )
-        return m.deliver(m.pull_back(product), wrt, out)
+        return m.deliver([m.pull_back(product)], wrt, out)[0]
 
 
 class _Map:
@@ -1656,27 +1665,54 @@ class _Map:
             None if self.bias is None else rows.sum(axis=0).reshape(self.bias.shape),
         )
 
-    def deliver(self, results, wrt, out):
-        """Return those of the results that are wanted, in `out` if there is one."""
-        out = LinearGradient(*(out or (None, None, None)))
-        wanted = [name in wrt and result is not None for name, result in results._asdict().items()]
-        for name, given, result, on in zip(results._fields, out, results, wanted, strict=True):
-            if given is not None and not on:
-                raise ValueError(f"`out.{name}` must be None, for that is not wanted")
-            _check_out(given, np.shape(result), self.x.dtype, f"out.{name}")
-        return LinearGradient(
-            *(
-                _deliver(result, self.x.dtype, given) if on else None
-                for given, result, on in zip(out, results, wanted, strict=True)
+    def deliver(self, derivatives, wrt, out):
+        """Return what is wanted of each of the derivatives, in `out` if there is one.
+
+        `out` is a triple, and for two derivatives a pair of them. All is checked before anything
+        is written.
+        """
+        wanted = [
+            LinearGradient(*(part if name in wrt else None for name, part in one._asdict().items()))
+            for one in derivatives
+        ]
+        if len(wanted) == 1:
+            outs, names = [out], ["out"]
+        else:
+            outs, names = out if out is not None else (None, None), ["out[0]", "out[1]"]
+            _check_tuple(outs, "out", 2, "a pair of triples")
+        outs = [self.check_out(*of_one) for of_one in zip(outs, wanted, names, strict=True)]
+        _check_separate(given for triple in outs for given in triple)
+        return tuple(
+            LinearGradient(
+                *(
+                    None if part is None else _deliver(part, self.x.dtype, given)
+                    for part, given in zip(parts, triple, strict=True)
+                )
             )
+            for parts, triple in zip(wanted, outs, strict=True)
         )
+
+    def check_out(self, out, parts, name):
+        """Return `out` as a triple, of arrays that `parts` fit, and None where there is none."""
+        if out is None:
+            return None, None, None
+        _check_tuple(out, name, 3, "three arrays or None")
+        for field, given, part in zip(LinearGradient._fields, out, parts, strict=True):
+            if part is not None:
+                _check_out(given, np.shape(part), self.x.dtype, f"{name}.{field}")
+            elif given is not None:
+                raise ValueError(f"`{name}.{field}` must be None, for that is not wanted")
+        return out
 
 
 def _check_wrt(wrt, reduction, choice=("x", "weight", "bias")):
+    if not isinstance(wrt, Iterable):
+        raise TypeError(f"`wrt` must be a name or a tuple of names, got {wrt!r}")
     wrt = (wrt,) if isinstance(wrt, str) else tuple(wrt)
     for name in wrt:
         if name not in choice:
-            raise ValueError(f"`wrt` must name {' or '.join(map(repr, choice))}, got {name!r}")
+            words = ", ".join(map(repr, choice[:-1])) + f" or {choice[-1]!r}"
+            raise ValueError(f"`wrt` must name {words}, got {name!r}")
     if reduction == "none" and set(wrt) != {"x"}:
         raise ValueError(
             "`reduction` must be 'mean' or 'sum' for derivatives with respect to weight and bias, "

@@ -845,13 +845,14 @@ def refusals(op):
         yield "z_loss", {"z_loss": -1.0}, ValueError, "`z_loss`"
 
 
+MODULES = (fastce, reference)
 TABLE = [pytest.param(op, *row[1:], id=f"{op}-{row[0]}") for op in LINEAR for row in refusals(op)]
 
 
 @pytest.mark.parametrize(("op", "changes", "exception", "message"), TABLE)
 def test_refused(op, changes, exception, message):
     """Each row, by every method, here and in the reference, before anything is written."""
-    for method, module in itertools.product(op.methods, (fastce, reference)):
+    for method, module in itertools.product(op.methods, MODULES):
         arguments, options = one_call(op)
         v = direction(op, arguments, options)
         outs = outs_for(arguments, options, ("weight", "bias"))
@@ -890,9 +891,9 @@ WRT = [
 def test_refused_wrt(op, wrt, methods, exception, message):
     """Names that there are not."""
     arguments, options = one_call(op)
-    for method in methods:
+    for method, module in itertools.product(methods, MODULES):
         with pytest.raises(exception, match=message):
-            op.call(method)(*arguments, wrt=wrt, **options)
+            op.call(method, module)(*arguments, wrt=wrt, **options)
 
 
 @over("op", LINEAR)
@@ -900,15 +901,17 @@ def test_samples_share_weight_and_bias(op):
     """Derivatives of each sample's value with respect to them are refused."""
     arguments, options = one_call(op, reduction="none")
     v = direction(op, arguments, options)
-    loss, message = op.function, "`reduction`.*'mean' or 'sum'.*weight and bias.*'none'"
-    for call in (
-        lambda: loss.grad(*arguments, **options),
-        lambda: loss.value_and_grad(*arguments, wrt=("x", "bias"), **options),
-        lambda: loss.grad_and_hess(*arguments, **options),
-        lambda: loss.hvp(*arguments, v, **options),
-    ):
-        with pytest.raises(ValueError, match=message):
-            call()
+    message = "`reduction`.*'mean' or 'sum'.*weight and bias.*'none'"
+    for module in MODULES:
+        loss = getattr(module, op.name)
+        for call, given, more in (
+            (loss.grad, arguments, {}),
+            (loss.value_and_grad, arguments, {"wrt": ("x", "bias")}),
+            (loss.grad_and_hess, arguments, {}),
+            (loss.hvp, (*arguments, v), {}),
+        ):
+            with pytest.raises(ValueError, match=message):
+                call(*given, **options, **more)
 
 
 @over("op", LINEAR)
@@ -928,24 +931,27 @@ def test_refused_directions(op):
         ((weight, np.ones((3, 3))), ValueError, r"`v\.bias`.*`bias`.*\(3, 3\)"),
     ]
     for v, exception, message in rows:
-        for module in (fastce, reference):
+        for module in MODULES:
             with pytest.raises(exception, match=message):
                 op.call("hvp", module)(*arguments, v, **options)
     options["bias"] = None
-    with pytest.raises(ValueError, match=r"`v\.bias`.*None.*`bias`"):
-        op.function.hvp(*arguments, (weight, bias), **options)
+    for module in MODULES:
+        with pytest.raises(ValueError, match=r"`v\.bias`.*None.*`bias`"):
+            op.call("hvp", module)(*arguments, (weight, bias), **options)
 
 
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 @over("op", LINEAR)
-def test_refused_out(op):
-    """Wrong arrays, one array twice, and one for what is not wanted."""
+def test_refused_out(op, module):
+    """Wrong arrays, one array twice, and one for what is not wanted: before anything is written."""
     (x, weight, target), options = one_call(op)
-    good = np.empty(weight.shape)
+    good, other = np.full(weight.shape, 7.0), np.full(weight.shape, 7.0)
     readonly = np.empty(weight.shape)
     readonly.setflags(write=False)
     rows = [
         (good, {}, TypeError, "`out`.*three.*ndarray"),
         ((None, good), {}, TypeError, "`out`.*three"),
+        ((), {}, TypeError, "`out`.*three.*tuple of 0"),
         ((None, good[..., :5], None), {}, ValueError, r"`out\.weight`.*shape.*5,?\)"),
         ((None, good.astype("f4"), None), {}, TypeError, r"`out\.weight`.*float64.*float32"),
         ((None, good.tolist(), None), {}, TypeError, r"`out\.weight`.*list"),
@@ -953,18 +959,26 @@ def test_refused_out(op):
         ((None, good, None), {"wrt": "x"}, ValueError, r"`out\.weight`.*not wanted"),
         ((None, None, np.ones(())), {"bias": None}, ValueError, r"`out\.bias`.*not wanted"),
     ]
+    grad, pair = op.call("grad", module), op.call("grad_and_hess", module)
     for out, more, exception, message in rows:
         with pytest.raises(exception, match=message):
-            op.function.grad(x, weight, target, out=out, **options | more)
+            grad(x, weight, target, out=out, **options | more)
+        if more.get("wrt") != "x" and out is not good:
+            out, message = ((None, other, None), out), message.replace("`out", r"`out\[1\]")
+            with pytest.raises(exception, match=message):
+                pair(x, weight, target, out=out, **options | more)
     overlap = np.empty(x.size + weight.size)
     one, two = overlap[: x.size].reshape(x.shape), overlap[x.size - 1 :][: weight.size]
     with pytest.raises(ValueError, match=r"`out`.*separate.*twice"):
-        op.function.grad(x, weight, target, out=(one, two.reshape(weight.shape), None), **options)
+        grad(x, weight, target, out=(one, two.reshape(weight.shape), None), **options)
     with pytest.raises(ValueError, match=r"`out`.*separate.*twice"):
         out = ((None, good, None), (None, good, None))
-        op.function.grad_and_hess(x, weight, target, out=out, **options)
-    with pytest.raises(TypeError, match=r"`out`.*pair"):
-        op.function.grad_and_hess(x, weight, target, out=(None, good, None), **options)
+        pair(x, weight, target, out=out, **options)
+    for out in ((None, good, None), (), good):
+        with pytest.raises(TypeError, match=r"`out`.*pair"):
+            pair(x, weight, target, out=out, **options)
+    assert np.all(good == 7)
+    assert np.all(other == 7)
 
 
 @pytest.mark.parametrize("place", [5, 262_143, 262_144, 399_999])
