@@ -16,7 +16,11 @@ def _seconds(call: Candidate, loops: int) -> float:
 
 
 def interleaved(
-    candidates: Mapping[str, Candidate], repeats: int = 7, at_least: float = 0.002
+    candidates: Mapping[str, Candidate],
+    repeats: int = 7,
+    at_least: float = 0.002,
+    *,
+    warm: bool = False,
 ) -> dict[str, list[float]]:
     """Time each candidate `repeats` times, in turns.
 
@@ -32,6 +36,8 @@ def interleaved(
         Number of rounds.
     at_least : float
         Seconds that a sample lasts at least; shorter calls are repeated within it.
+    warm : bool
+        That all have been called before, and last longer: then each is called once a round.
 
     Returns
     -------
@@ -44,8 +50,8 @@ def interleaved(
     >>> len(times["sum"])
     3
     """
-    loops = {}
-    for name, call in candidates.items():
+    loops = dict.fromkeys(candidates, 1)
+    for name, call in () if warm else candidates.items():
         call()  # compile, allocate, fault in
         loops[name] = max(1, math.ceil(at_least / max(_seconds(call, 1), 1e-9)))
     samples: dict[str, list[float]] = {name: [] for name in candidates}
