@@ -26,9 +26,7 @@ __all__ = [
 
 MANY_CLASSES: int
 
-def rows_at_a_time(
-    k: int, d: int, item: int, row_bytes: int = 0, chunks: int = 1
-) -> int: ...
+def rows_at_a_time(k: int, d: int, item: int, row_bytes: int = 0, chunks: int = 1) -> int: ...
 
 # What is not asked for is None.
 class LinearGradient(NamedTuple):

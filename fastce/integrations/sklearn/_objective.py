@@ -191,7 +191,8 @@ class _Chunk:
 
     def back(self, slopes: Array, squared: bool) -> Array:
         """Return the product of `slopes` (rows, n) and X's rows, or their squares."""
-        return slopes @ (np.square(self.features) if squared else self.features)
+        product: Array = slopes @ (np.square(self.features) if squared else self.features)
+        return product
 
     def set_logits(self, weight: Array, bias: Array | None, number: int = 0) -> None:
         """Put W x + b into the buffer of this number."""

@@ -265,7 +265,9 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
                 f"`warm_start` needs classes {self.classes_} and coefficients of shape {shape} "
                 f"to start from, got classes {classes} and shape {self.coef_.shape}"
             )
-        parts = [self.coef_.ravel(), self.intercept_] if self.fit_intercept else [self.coef_.ravel()]
+        parts = (
+            [self.coef_.ravel(), self.intercept_] if self.fit_intercept else [self.coef_.ravel()]
+        )
         return np.concatenate(parts, dtype=np.float64)
 
     def _prior(self, objective: Objective, strength: float) -> Array:
@@ -312,9 +314,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
             X coef_.T + intercept_.
         """
         check_is_fitted(self)
-        X = validate_data(
-            self, X, reset=False, accept_sparse="csr", dtype=(np.float64, np.float32)
-        )
+        X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=(np.float64, np.float32))
         logits: Array = X @ self.coef_.T
         logits += self.intercept_
         return logits[:, 0] if len(self.coef_) == 1 else logits
@@ -383,7 +383,8 @@ class _Search:
         self.objective, self.point = objective, start
         self.tol, self.max_iter, self.verbose = tol, max_iter, verbose
         self.steps = 0
-        self.seen = self.grad = None
+        self.seen: Array | None = None
+        self.grad: Array = start
 
     def value_and_grad(self, point: Array) -> tuple[float, Array]:
         """Evaluate the objective, and remember the gradient."""
@@ -393,7 +394,7 @@ class _Search:
 
     def slope(self) -> float:
         """Return the largest entry of the gradient at the last step, the objective unscaled."""
-        if self.grad is None or not np.array_equal(self.seen, self.point):
+        if self.seen is None or not np.array_equal(self.seen, self.point):
             self.value_and_grad(self.point)
         return float(np.abs(self.grad).max() / self.objective.scale)
 
