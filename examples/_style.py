@@ -29,11 +29,13 @@ pyplot.rcParams.update(
 )
 
 
-def panels(*widths, height=3.8):
-    """Make a figure with panels side by side, their widths in inches; give it and its axes."""
-    return pyplot.subplots(
-        1, len(widths), figsize=(sum(widths), height), width_ratios=widths, squeeze=True
-    )
+def panels(*widths, height=3.8, rows=1):
+    """Make a figure of panels, their widths and the height of each in inches; give it and its axes.
+
+    With several rows there are as many panels in each.
+    """
+    size = (sum(widths), rows * height)
+    return pyplot.subplots(rows, len(widths), figsize=size, width_ratios=widths)
 
 
 def save(figure, folder, name):

@@ -25,6 +25,7 @@ LESSONS = (
     "softmax_gradient",
     "entropy_and_codes",
     "logistic_regression",
+    "digits",
 )
 
 
@@ -290,3 +291,70 @@ def test_the_ways_meet(lesson):
             np.testing.assert_allclose(errors @ ones / len(x), 0, atol=1e-7, err_msg=name)
         steps = {name: len(costs) for name, (_, costs) in ends.items()}
         assert steps["Newton"] < steps["L-BFGS"] < steps["descent"]
+
+
+# ------------------------------------------------------------------------ classifiers of digits
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Load the images, and the digits that they show."""
+    from sklearn.datasets import load_digits
+
+    pixels, shown = load_digits(return_X_y=True)
+    return pixels / 16, shown
+
+
+@about("digits")
+def test_held_out_digits(lesson, digits):
+    """Above 97 % for the network, on average over the splits, and above 95 % for the regression."""
+    right = {}
+    for name, make in (("network", lesson.network), ("regression", lambda _: lesson.regression())):
+        true, guessed = lesson.answers(*digits, make)
+        assert true.shape == guessed.shape == (5, 540)
+        right[name] = np.mean(true == guessed)
+    assert right["network"] > 0.97
+    assert right["network"] > right["regression"] > 0.95
+
+
+@about("digits")
+def test_learning_curves_of_digits(lesson, digits):
+    """More images bring more right answers, and more epochs a lower cost."""
+    sizes = (50, 200, 1257)
+    for make in (lesson.network, lambda _: lesson.regression()):
+        scores = lesson.learning_curve(*digits, make, sizes, seeds=range(2)).mean(axis=1)
+        assert np.all(np.diff(scores) > 0.02)
+    seen, held_out = lesson.epochs(*digits)
+    assert seen[-1] < 0.05 * seen[0]
+    assert held_out[-1] < 0.2 * held_out[0]
+    assert seen[-1] < held_out[-1]
+
+
+@about("digits")
+@pytest.mark.parametrize(("penalty", "milder"), [(1e-4, True), (1.0, False)])
+def test_temperature_scaling_of_digits(lesson, digits, penalty, milder):
+    """Too sure or not sure enough: answers stay, and cost and calibration error fall elsewhere."""
+    found = lesson.calibrate(*digits, penalty, seeds=range(3))
+    assert all((t > 1.5) if milder else (t < 0.7) for t in found.temperatures)
+    sure, sure_after = found.before.max(axis=1), found.after.max(axis=1)
+    right = np.mean(found.before.argmax(axis=1) == found.shown)
+    assert (sure.mean() > right + 0.03) if milder else (sure.mean() < right - 0.03)
+    assert sure_after.mean() == pytest.approx(right, abs=0.02)
+    np.testing.assert_array_equal(found.before.argmax(axis=1), found.after.argmax(axis=1))
+    cost, cost_after = (
+        fastce.categorical_cross_entropy(p, found.shown) for p in (found.before, found.after)
+    )
+    assert cost_after < 0.8 * cost
+    error, error_after = (
+        lesson.calibration_error(p, found.shown) for p in (found.before, found.after)
+    )
+    assert error_after < 0.5 * error
+
+
+@about("digits")
+def test_calibration_error(lesson):
+    """It is 0 for probabilities that come true, and the distance if they do not."""
+    p = np.tile([0.75, 0.25], (800, 1))
+    shown = np.tile([0, 0, 0, 1], 200)
+    assert lesson.calibration_error(p, shown) == pytest.approx(0)
+    assert lesson.calibration_error(np.tile([0.95, 0.05], (800, 1)), shown) == pytest.approx(0.2)

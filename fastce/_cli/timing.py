@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 Candidate = Callable[[], object]
 
 
-def _seconds(call: Candidate, loops: int) -> float:
-    start = time.perf_counter()
+def _seconds(call: Candidate, loops: int, clock: Callable[[], float]) -> float:
+    start = clock()
     for _ in range(loops):
         call()
-    return (time.perf_counter() - start) / loops
+    return (clock() - start) / loops
 
 
 def interleaved(
@@ -21,6 +21,7 @@ def interleaved(
     at_least: float = 0.002,
     *,
     warm: bool = False,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Time each candidate `repeats` times, in turns.
 
@@ -38,6 +39,8 @@ def interleaved(
         Seconds that a sample lasts at least; shorter calls are repeated within it.
     warm : bool
         That all have been called before, and last longer: then each is called once a round.
+    clock : callable
+        What tells the seconds; `time.process_time` leaves out when the processor does other work.
 
     Returns
     -------
@@ -53,7 +56,7 @@ def interleaved(
     loops = dict.fromkeys(candidates, 1)
     for name, call in () if warm else candidates.items():
         call()  # compile, allocate, fault in
-        loops[name] = max(1, math.ceil(at_least / max(_seconds(call, 1), 1e-9)))
+        loops[name] = max(1, math.ceil(at_least / max(_seconds(call, 1, clock), 1e-9)))
     samples: dict[str, list[float]] = {name: [] for name in candidates}
     collecting = gc.isenabled()
     gc.disable()
@@ -61,7 +64,7 @@ def interleaved(
         order = list(candidates.items())
         for _ in range(repeats):
             for name, call in order:
-                samples[name].append(_seconds(call, loops[name]))
+                samples[name].append(_seconds(call, loops[name], clock))
             order.reverse()
     finally:
         if collecting:
