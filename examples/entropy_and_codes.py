@@ -160,7 +160,7 @@ def main(folder):
     for name, q in ELSEWHERE.items():
         price = mean_length(huffman(q), HERE)
         print(
-            f"a code {' '.join(name.split())}: {price} bits, cross-entropy "
+            f"code {' '.join(name.split())}: {price} bits, cross-entropy "
             f"{cross_entropy_in_bits(HERE, q):.3f} = {price - extra_bits(HERE, q):.3f} + "
             f"{extra_bits(HERE, q):.3f}"
         )
@@ -169,13 +169,16 @@ def main(folder):
     lengths = np.array([mean_length(huffman(p), p) for p in drawn])
     entropies = np.array([fastce.entropy(p, base=2) for p in drawn])
     over = lengths - entropies
-    print(f"{len(drawn)} random p: the code's length is {over.min():.4f} to {over.max():.4f} bits")
-    print("above the entropy")
+    print(f"{len(drawn)} random p: codes take {over.min():.4f} to {over.max():.4f} bits", end=" ")
+    print("more than the entropy")
 
     coin, blocks = np.array([0.9, 0.1]), np.arange(1, 10)
     per_toss = [bits_a_thing(coin, block) for block in blocks]
-    print(f"a coin of entropy {fastce.entropy(coin, base=2):.4f} bits takes {per_toss[0]:.4f} bits")
-    print(f"a toss by itself, and {per_toss[-1]:.4f} where {blocks[-1]} tosses share a word")
+    print(
+        f"a coin of entropy {fastce.entropy(coin, base=2):.4f} bits takes {per_toss[0]:.4f}",
+        end=" ",
+    )
+    print(f"for a toss by itself, {per_toss[-1]:.4f} where {blocks[-1]} tosses share a word")
     figure = draw(lengths, entropies, coin, blocks, per_toss)
     print("picture:", _style.save(figure, folder, "entropy_and_codes").name)
 

@@ -121,8 +121,8 @@ def draw(x, t, theta, runs):
 def main(folder):
     """Tell the story and write its picture."""
     x, t = data()
-    print(f"{len(x)} tumours, {t.mean():.0%} of them malignant; cost without looking: log 2 =")
-    print(f"{cost_and_gradient(np.zeros(3), x, t)[0]:.4f} nats")
+    print(f"{len(x)} tumours, {t.mean():.0%} of them malignant")
+    print(f"cost of always saying 1/2: {cost_and_gradient(np.zeros(3), x, t)[0]:.4f} nats, log 2")
     runs = {}
     theta, runs["gradient descent"] = descend(x, t, 2000)
     theta, runs["L-BFGS"] = fit(x, t, "L-BFGS-B", ftol=0.0, gtol=1e-10)
@@ -133,8 +133,8 @@ def main(folder):
         near = np.flatnonzero(costs - best < 1e-9)
         print(f"{name}: within 1e-9 of it after {near[0]} steps")
     errors = fastce.sigmoid(x @ theta[:2] + theta[2]) - t
-    print(f"there, the errors sum to {abs(errors.sum()):.0e}, and times a feature to")
-    print(f"{np.max(np.abs(errors @ x)):.0e} at most")
+    print(f"there, the errors sum to {abs(errors.sum()):.0e},", end=" ")
+    print(f"and times a feature to {np.max(np.abs(errors @ x)):.0e} at most")
     right = np.mean((x @ theta[:2] + theta[2] > 0) == t)
     print(f"two measurements tell {right:.1%} of the tumours apart")
     print("picture:", _style.save(draw(x, t, theta, runs), folder, "logistic_regression").name)

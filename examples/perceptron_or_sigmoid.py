@@ -110,10 +110,15 @@ def main(folder):
     size = np.linalg.norm(w)
     dw, db = nudge(rng, w, 1.0)
     moved = delta, jumps, moves = changes(x, w, b, dw, db)
-    print(f"a nudge of length 1 (the weights have length {size:.1f}) moves z by {delta.max():.2f}")
-    print(f"at most. The perceptron changes {int(jumps.sum())} answers, each by 1; the neuron's")
-    print(f"answers move by {np.mean(moves):.3f} on average and {moves.max():.3f} at most, within")
-    print(f"|δ|/4 for every image: {bool(np.all(moves <= delta / 4))}")
+    print(
+        f"its weights have length {size:.1f}; a nudge of length 1 moves z by {delta.max():.2f} at most"
+    )
+    print(f"the perceptron turns over {int(jumps.sum())} of its answers")
+    print(
+        f"the neuron's move by {moves.mean():.3f} on average and {moves.max():.3f} at most,",
+        end=" ",
+    )
+    print(f"no further than |δ|/4 in {np.mean(moves <= delta / 4):.0%} of the images")
 
     # Of the images that the nudge turns over, the one that is turned over in the middle of the way.
     z, step = x @ w + b, x @ dw + db

@@ -103,14 +103,12 @@ def main(folder):
     ):
         print(f"p - t and {name} are at most {np.max(np.abs(gradient - other)):.0e} apart")
     left_over = np.max(np.abs(gradient.sum(axis=1)))
-    print(f"a gradient sums to 0, within {left_over:.0e}: what one score should gain, the others")
-    print("should lose")
+    print(f"a gradient sums to 0 within {left_over:.0e}: what one score gains, the others lose")
 
     steps = np.geomspace(1e-9, 1e-1, 33)
     errors = [np.max(np.abs(gradient - by_differences(z, t, step))) for step in steps]
     best = np.argmin(errors)
-    print(f"differences are best at steps of about {steps[best]:.0e}: smaller ones lose digits to")
-    print("rounding, larger ones to the curvature; p - t has no step to choose")
+    print(f"differences are best at steps of about {steps[best]:.0e}; p - t has no step to choose")
     one = np.array([2.0, 1.0, 0.5, -1.0])
     figure = draw(one, np.array([0.0, 1.0, 0.0, 0.0]), steps, errors)
     print("picture:", _style.save(figure, folder, "softmax_gradient").name)
