@@ -219,11 +219,8 @@ def main(folder):
     print(f"its most frequent mistake: {i} taken for {j}, {wrong[i, j]} times of {matrix[i].sum()}")
 
     costs = epochs(x, y)
-    print(
-        f"after {EPOCHS} epochs it pays {costs[0, -1]:.3f} nats for an image that it has seen,",
-        end=" ",
-    )
-    print(f"{costs[1, -1]:.3f} for another")
+    print(f"after {EPOCHS} epochs it pays {costs[0, -1]:.3f} nats for an image it has seen", end="")
+    print(f", {costs[1, -1]:.3f} for another")
 
     calibration = calibrate(x, y)
     before, after, shown = calibration.before, calibration.after, calibration.shown

@@ -174,11 +174,8 @@ def main(folder):
 
     coin, blocks = np.array([0.9, 0.1]), np.arange(1, 10)
     per_toss = [bits_a_thing(coin, block) for block in blocks]
-    print(
-        f"a coin of entropy {fastce.entropy(coin, base=2):.4f} bits takes {per_toss[0]:.4f}",
-        end=" ",
-    )
-    print(f"for a toss by itself, {per_toss[-1]:.4f} where {blocks[-1]} tosses share a word")
+    print(f"a coin of entropy {fastce.entropy(coin, base=2):.4f} bits takes", end=" ")
+    print(f"{per_toss[0]:.0f} bit a toss, but {per_toss[-1]:.4f} where {blocks[-1]} share a word")
     figure = draw(lengths, entropies, coin, blocks, per_toss)
     print("picture:", _style.save(figure, folder, "entropy_and_codes").name)
 

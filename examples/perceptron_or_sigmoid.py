@@ -111,13 +111,10 @@ def main(folder):
     dw, db = nudge(rng, w, 1.0)
     moved = delta, jumps, moves = changes(x, w, b, dw, db)
     print(
-        f"its weights have length {size:.1f}; a nudge of length 1 moves z by {delta.max():.2f} at most"
+        f"weights of length {size:.1f}, a nudge of length 1: z moves by {delta.max():.2f} at most"
     )
     print(f"the perceptron turns over {int(jumps.sum())} of its answers")
-    print(
-        f"the neuron's move by {moves.mean():.3f} on average and {moves.max():.3f} at most,",
-        end=" ",
-    )
+    print(f"the neuron's move by {moves.mean():.3f} on average and {moves.max():.3f} at most,")
     print(f"no further than |δ|/4 in {np.mean(moves <= delta / 4):.0%} of the images")
 
     # Of the images that the nudge turns over, the one that is turned over in the middle of the way.

@@ -74,13 +74,11 @@ def main(folder):
     apart = np.max(np.abs(slope(z) - measured_slope(z)))
     print(f"g(1 - g) and the slope by differences are at most {apart:.0e} apart")
     print(f"the slope is largest at z = {z[np.argmax(slope(z))]:.0f}: {np.max(slope(z))}")
-    print(f"at z = 40 the answer rounds to {fastce.sigmoid(40.0)}, and 1 - g to 0;", end=" ")
-    print(f"the other side of the curve has it: g(-40) = {fastce.sigmoid(-40.0):.2e}")
+    print(f"at z = 40 the answer rounds to {fastce.sigmoid(40.0)}, so 1 - g to 0,", end=" ")
+    print(f"but g(-40) = {fastce.sigmoid(-40.0):.2e}")
     squares, cross_entropy = learning_signals(np.array([8.0]), 0.0)
-    print("slope of the cost of a neuron at z = 8 that should answer 0:")
-    print(
-        f"  {squares[0]:.4f} with the squared error, {cross_entropy[0]:.4f} with the cross-entropy"
-    )
+    print("slope of the cost of a neuron at z = 8 that should answer 0:", end=" ")
+    print(f"squared error {squares[0]:.4f}, cross-entropy {cross_entropy[0]:.4f}")
     print("picture:", _style.save(draw(z), folder, "sigmoid_and_derivative").name)
 
 

@@ -353,8 +353,10 @@ def test_temperature_scaling_of_digits(lesson, digits, penalty, milder):
 
 @about("digits")
 def test_calibration_error(lesson):
-    """It is 0 for probabilities that come true, and the distance if they do not."""
-    p = np.tile([0.75, 0.25], (800, 1))
+    """It is 0 for probabilities that come true, and the mean distance if they do not."""
     shown = np.tile([0, 0, 0, 1], 200)
-    assert lesson.calibration_error(p, shown) == pytest.approx(0)
-    assert lesson.calibration_error(np.tile([0.95, 0.05], (800, 1)), shown) == pytest.approx(0.2)
+    true, false = np.tile([0.75, 0.25], (800, 1)), np.tile([0.95, 0.05], (800, 1))
+    both, twice = np.concatenate([true, false]), np.concatenate([shown, shown])
+    assert lesson.calibration_error(true, shown) == pytest.approx(0)
+    assert lesson.calibration_error(false, shown) == pytest.approx(0.2)
+    assert lesson.calibration_error(both, twice) == pytest.approx(0.1)
