@@ -158,7 +158,7 @@ class _State:
     scores: tuple[float, ...] = ()
 
     def after(self, flat: Array, cost: float, score: float | None) -> "_State":
-        """Return the state after an epoch more: with `flat`, unless an earlier score was as good."""
+        """Return the state an epoch later: with `flat`, unless an earlier score was as good."""
         costs = (*self.costs, cost)
         if score is None:
             return _State(flat.copy(), costs)
@@ -225,12 +225,12 @@ class _Descent:
         """Move the weights and biases down the gradient; return the cost where they were."""
         logits = batch.forward(self.matrices)
         if weight is None:  # without options it takes a short way
-            cost, slope = fastce.cross_entropy.value_and_grad(logits, target)
+            value, slope = fastce.cross_entropy.value_and_grad(logits, target)
         else:
-            cost, slope = fastce.cross_entropy.value_and_grad(logits, target, sample_weight=weight)
+            value, slope = fastce.cross_entropy.value_and_grad(logits, target, sample_weight=weight)
         slope *= self.rate
         batch.backward(self.matrices, slope, self.gradients)
-        cost = float(cost)
+        cost = float(value)
         if self.alpha:
             share = self.alpha / divisor
             for weights, gradient, scratch in self.penalized:
@@ -601,8 +601,8 @@ class SigmoidNetwork(ClassifierMixin, BaseEstimator):
         descent = _Descent(samples, sizes, state, options)
         try:
             with np.errstate(all="ignore"):  # what is not finite is an error below
-                for done in self._epochs(descent, done, held_out, options):
-                    pass
+                for state_then in self._epochs(descent, done, held_out, options):
+                    done = state_then
         finally:
             self._put(done, sizes, options.early_stopping)
         return self
