@@ -30,7 +30,19 @@ from fastce.integrations.sklearn import SigmoidNetwork  # noqa: E402
 EPOCHS = {"n_iter_no_change": np.inf, "random_state": 0}  # as many as asked for
 
 
-@parametrize_with_checks([SigmoidNetwork((5,), max_iter=30, **EPOCHS)])
+def expected_failures(network):
+    """Name the checks that cannot pass, with the reason."""
+    if network.batch_size == "auto":
+        return {}
+    why = "a sample that is repeated or left out changes which samples come in a batch"
+    return {"check_sample_weight_equivalence_on_dense_data": why}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@parametrize_with_checks(
+    [SigmoidNetwork(), SigmoidNetwork((5, 3), batch_size=10, max_iter=20)],
+    expected_failed_checks=expected_failures,
+)
 def test_checks_of_sklearn(estimator, check):
     """All checks that scikit-learn has for a classifier."""
     check(estimator)
@@ -217,13 +229,13 @@ def test_dtype_is_kept(dtype):
         assert array.dtype == dtype
     network.partial_fit(X.astype(np.float64), y)
     assert network.coefs_[0].dtype == dtype
-    double = SigmoidNetwork((5,), max_iter=20, **EPOCHS).fit(X.astype(np.float64), y)
+    double = SigmoidNetwork((5,), max_iter=21, **EPOCHS).fit(X.astype(np.float64), y)
     np.testing.assert_allclose(network.predict_proba(X), double.predict_proba(X), atol=1e-4)
 
 
 @pytest.mark.parametrize("n", [1, 511, 512, 513, 1500])
 def test_predictions_of_any_number(n):
-    """Probabilities from their definition, chunk by chunk; their logarithms where they underflow."""
+    """Probabilities by their definition, a chunk at a time, and logarithms where they underflow."""
     X, y = data(40)
     network = SigmoidNetwork((5,), max_iter=20, **EPOCHS).fit(X, y)
     more = np.random.default_rng(0).normal(size=(n, 4))
@@ -339,7 +351,7 @@ def test_samples_in_any_layout():
         network = SigmoidNetwork(max_iter=3, **OPTIONS | EPOCHS).fit(given, y)
         assert same_bits(want, network)
         np.testing.assert_allclose(network.predict_proba(given), want.predict_proba(X), rtol=1e-12)
-    assert (X == fixed).all()
+    np.testing.assert_array_equal(X, fixed)
 
 
 def test_pipeline_and_grid_search():

@@ -367,8 +367,8 @@ class SigmoidNetwork(ClassifierMixin, BaseEstimator):
     >>> model = make_pipeline(StandardScaler(), network).fit(X, y)
     >>> model.score(X, y) > 0.95
     True
-    >>> model.predict_proba(X[:1]).argmax()
-    0
+    >>> model.predict_proba(X[:1]).shape
+    (1, 3)
     """
 
     def __init__(
@@ -516,7 +516,8 @@ class SigmoidNetwork(ClassifierMixin, BaseEstimator):
         sklearn.exceptions.NotFittedError
             If the network is not fitted.
         """
-        found: Array = self.classes_[self._logits(X).argmax(axis=1)]
+        best = self._logits(X).argmax(axis=1)
+        found: Array = self.classes_[best]
         return found
 
     def predict_proba(self, X: ArrayLike) -> Array:
