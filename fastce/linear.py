@@ -376,13 +376,8 @@ class _Job:
 
     def chunk_rows(self, chunks):
         """Return how many rows to take at a time where `chunks` matrices of logits are needed."""
-        item, features = self.dtype.itemsize, self.features
-        logits = chunks * self.k * item
-        at_a_time = logits + features.row_bytes
-        in_cache = CACHE // max(1, logits + max(features.row_bytes, features.d * item))
-        enough = WORK // (self.k * (features.d + 16))  # 16: a logit costs as much by itself
-        some, few = min(SOME, SOME_BYTES // at_a_time), min(FEW, FEW_BYTES // at_a_time)
-        return max(1, in_cache, enough, some, few)
+        d, item, row_bytes = self.features.d, self.dtype.itemsize, self.features.row_bytes
+        return rows_at_a_time(self.k, d, item, row_bytes, chunks)
 
     def weights_of(self, start, stop):
         """Return the sample weights of a chunk, or None."""
@@ -459,6 +454,19 @@ class _Job:
         """Return a matrix (rows, k) in a buffer; a class lies together if columns of x do."""
         flat = self.buffers[number][: rows * self.k]
         return flat.reshape(self.k, rows).T if self.by_class else flat.reshape(rows, self.k)
+
+
+def rows_at_a_time(k, d, item, row_bytes=0, chunks=1):
+    """Return how many rows a chunk has, for `chunks` matrices (rows, k) of items of `item` bytes.
+
+    A row has `d` features, of which a copy takes `row_bytes`.
+    """
+    logits = chunks * k * item
+    at_a_time = logits + row_bytes
+    in_cache = CACHE // max(1, logits + max(row_bytes, d * item))
+    enough = WORK // (k * (d + 16))  # 16: a logit costs as much by itself
+    some, few = min(SOME, SOME_BYTES // at_a_time), min(FEW, FEW_BYTES // at_a_time)
+    return max(1, in_cache, enough, some, few)
 
 
 def _add(bias, logits):

@@ -24,6 +24,10 @@ __all__ = [
     "linear_squared_error",
 ]
 
+MANY_CLASSES: int
+
+def rows_at_a_time(k: int, d: int, item: int, row_bytes: int = 0, chunks: int = 1) -> int: ...
+
 # What is not asked for is None.
 class LinearGradient(NamedTuple):
     x: Any

