@@ -32,9 +32,9 @@ from fastce import _arrays
 from fastce.integrations.sklearn._common import (
     Array,
     at_least_two,
-    read_classes,
     read_sample_weight,
     read_samples,
+    stream_classes,
 )
 
 AUTO_ROWS = 200  # of a batch, as MLPClassifier has it
@@ -462,7 +462,7 @@ class SigmoidNetwork(ClassifierMixin, BaseEstimator):
         X, y, sample_weight
             As for `fit`.
         classes : array_like, (k,), optional
-            All labels that there will be. They must be given in the first call.
+            All labels that there will be: needed in the first call, unless y holds probabilities.
 
         Returns
         -------
@@ -490,9 +490,7 @@ class SigmoidNetwork(ClassifierMixin, BaseEstimator):
         if options.early_stopping:
             raise ValueError("`early_stopping` must be False for partial_fit, got True")
         go_on = hasattr(self, "coefs_")
-        known = self.classes_ if go_on else read_classes(classes)
-        if go_on and classes is not None and not np.array_equal(read_classes(classes), known):
-            raise ValueError(f"`classes` must be those of the first call, {known}, got {classes}")
+        known = stream_classes(self, classes, y)
         options.max_iter, options.n_iter_no_change = 1, math.inf
         return self._train(X, y, sample_weight, known, go_on, options)
 
@@ -597,9 +595,9 @@ class SigmoidNetwork(ClassifierMixin, BaseEstimator):
         held_out = None
         if options.early_stopping:
             samples, held_out = self._hold_out(samples, options.validation_fraction)
-        self.classes_ = classes
         done = _State(state.copy(), costs)
         descent = _Descent(samples, sizes, state, options)
+        self.classes_ = classes
         try:
             with np.errstate(all="ignore"):  # what is not finite is an error below
                 for state_then in self._epochs(descent, done, held_out, options):

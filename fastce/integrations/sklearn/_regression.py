@@ -216,14 +216,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
                 f"samples, got {self.class_weight!r}"
             )
         first = not hasattr(self, "classes_")
-        known = None if first else self.classes_
-        if classes is not None:
-            given = _common.read_classes(classes)
-            if not first and not np.array_equal(given, self.classes_):
-                raise ValueError(f"`classes` must be {known} as in the first call, got {given}")
-            known = given
-        elif first and np.ndim(y) < 2:
-            _common.read_classes(None)
+        known = _common.stream_classes(self, classes, y)
         X, known, target = _common.read_samples(
             self, X, y, classes=known, reset=first, accept_sparse="csr"
         )
