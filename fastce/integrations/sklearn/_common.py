@@ -104,11 +104,27 @@ def at_least_two(classes: Array) -> None:
 
 def read_classes(classes: Any) -> Array:
     """Return the labels given as `classes`, each once, sorted."""
-    if classes is None:
-        raise ValueError("`classes` must be given in the first call of partial_fit, got None")
     found = np.unique(column_or_1d(classes))
     at_least_two(found)
     return found
+
+
+def stream_classes(estimator: Any, classes: Any, y: Any) -> Array | None:
+    """Return the labels that `partial_fit` goes by: those of its first call, or now given.
+
+    None stands for the columns of the first y, if that holds probabilities.
+    """
+    first = not hasattr(estimator, "classes_")
+    if classes is None:
+        if first and np.ndim(y) < 2:
+            raise ValueError("`classes` must be given in the first call of partial_fit, got None")
+        return None if first else estimator.classes_
+    given = read_classes(classes)
+    if not first and not np.array_equal(given, estimator.classes_):
+        raise ValueError(
+            f"`classes` must be {estimator.classes_} as in the first call, got {given}"
+        )
+    return given
 
 
 def read_sample_weight(sample_weight: Any, n: int, dtype: Any) -> Array | None:

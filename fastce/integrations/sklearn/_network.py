@@ -32,9 +32,9 @@ from fastce import _arrays
 from fastce.integrations.sklearn._common import (
     Array,
     at_least_two,
-    read_classes,
     read_sample_weight,
     read_samples,
+    stream_classes,
 )
 
 AUTO_ROWS = 200  # of a batch, as MLPClassifier has it
@@ -158,7 +158,7 @@ class _State:
     scores: tuple[float, ...] = ()
 
     def after(self, flat: Array, cost: float, score: float | None) -> "_State":
-        """Return the state after an epoch more: with `flat`, unless an earlier score was as good."""
+        """Return the state an epoch later: with `flat`, unless an earlier score was as good."""
         costs = (*self.costs, cost)
         if score is None:
             return _State(flat.copy(), costs)
@@ -225,12 +225,12 @@ class _Descent:
         """Move the weights and biases down the gradient; return the cost where they were."""
         logits = batch.forward(self.matrices)
         if weight is None:  # without options it takes a short way
-            cost, slope = fastce.cross_entropy.value_and_grad(logits, target)
+            value, slope = fastce.cross_entropy.value_and_grad(logits, target)
         else:
-            cost, slope = fastce.cross_entropy.value_and_grad(logits, target, sample_weight=weight)
+            value, slope = fastce.cross_entropy.value_and_grad(logits, target, sample_weight=weight)
         slope *= self.rate
         batch.backward(self.matrices, slope, self.gradients)
-        cost = float(cost)
+        cost = float(value)
         if self.alpha:
             share = self.alpha / divisor
             for weights, gradient, scratch in self.penalized:
@@ -367,8 +367,8 @@ class SigmoidNetwork(ClassifierMixin, BaseEstimator):
     >>> model = make_pipeline(StandardScaler(), network).fit(X, y)
     >>> model.score(X, y) > 0.95
     True
-    >>> model.predict_proba(X[:1]).argmax()
-    0
+    >>> model.predict_proba(X[:1]).shape
+    (1, 3)
     """
 
     def __init__(
@@ -462,7 +462,7 @@ class SigmoidNetwork(ClassifierMixin, BaseEstimator):
         X, y, sample_weight
             As for `fit`.
         classes : array_like, (k,), optional
-            All labels that there will be. They must be given in the first call.
+            All labels that there will be: needed in the first call, unless y holds probabilities.
 
         Returns
         -------
@@ -490,9 +490,7 @@ class SigmoidNetwork(ClassifierMixin, BaseEstimator):
         if options.early_stopping:
             raise ValueError("`early_stopping` must be False for partial_fit, got True")
         go_on = hasattr(self, "coefs_")
-        known = self.classes_ if go_on else read_classes(classes)
-        if go_on and classes is not None and not np.array_equal(read_classes(classes), known):
-            raise ValueError(f"`classes` must be those of the first call, {known}, got {classes}")
+        known = stream_classes(self, classes, y)
         options.max_iter, options.n_iter_no_change = 1, math.inf
         return self._train(X, y, sample_weight, known, go_on, options)
 
@@ -516,7 +514,8 @@ class SigmoidNetwork(ClassifierMixin, BaseEstimator):
         sklearn.exceptions.NotFittedError
             If the network is not fitted.
         """
-        found: Array = self.classes_[self._logits(X).argmax(axis=1)]
+        best = self._logits(X).argmax(axis=1)
+        found: Array = self.classes_[best]
         return found
 
     def predict_proba(self, X: ArrayLike) -> Array:
@@ -596,13 +595,13 @@ class SigmoidNetwork(ClassifierMixin, BaseEstimator):
         held_out = None
         if options.early_stopping:
             samples, held_out = self._hold_out(samples, options.validation_fraction)
-        self.classes_ = classes
         done = _State(state.copy(), costs)
         descent = _Descent(samples, sizes, state, options)
+        self.classes_ = classes
         try:
             with np.errstate(all="ignore"):  # what is not finite is an error below
-                for done in self._epochs(descent, done, held_out, options):
-                    pass
+                for state_then in self._epochs(descent, done, held_out, options):
+                    done = state_then
         finally:
             self._put(done, sizes, options.early_stopping)
         return self

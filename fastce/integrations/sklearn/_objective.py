@@ -17,7 +17,12 @@ from fastce.integrations.sklearn._common import Array
 from fastce.linear import MANY_CLASSES, rows_at_a_time
 
 SOFTMAX = kernels.ROW_LOSSES["cross_entropy"]
+ACTIVATION = kernels.OPERATIONS["softmax"]
 SIGMOID = kernels.POINTWISE_LOSSES["binary_cross_entropy_with_logits"]
+
+# Up to so many bytes of probabilities are kept while the Hessian at one point is applied again and
+# again: its products then need no exponentials, and one product with X less.
+KEPT_BYTES = 64 << 20
 
 
 class Objective:
@@ -57,6 +62,8 @@ class Objective:
         self.scale = 1.0
         self.strength: Array = np.zeros(self.size)
         self.centre: Array | None = None
+        self.keeping = self.n * self.rows * self.dtype.itemsize <= KEPT_BYTES
+        self.kept_at: Array | None = None
         self.chunks = list(self._chunks(X, *self._targets(target, k, sample_weight)))
 
     def _targets(self, target: Array, k: int, weight: Array | None) -> Any:
@@ -119,10 +126,20 @@ class Objective:
         direction = self.split(v.astype(self.dtype, copy=False))
         product = np.zeros(self.size)
         parts = self.split(product)
+        kept = self.kept_at is not None and np.array_equal(self.kept_at, vector)
+        if self.keeping and not kept:
+            for chunk in self.chunks:
+                chunk.set_logits(*point)
+                chunk.keep()
+            self.kept_at = vector.copy()
         for chunk in self.chunks:
-            chunk.set_logits(*point)
-            chunk.set_logits(*direction, number=1)
-            chunk.bend()
+            if self.keeping:
+                chunk.set_logits(*direction)
+                chunk.bend_as_kept()
+            else:
+                chunk.set_logits(*point)
+                chunk.set_logits(*direction, number=1)
+                chunk.bend()
             chunk.pull_back(*parts)
         product *= 1 / self.total
         product += self.strength * v
@@ -167,19 +184,20 @@ class _Chunk:
             self.matrices = [flat.reshape(rows, n) for flat in flats]
         else:
             self.matrices = [flat.reshape(n, rows).T for flat in flats]
+        self.values, self.labels = values[:n], labels
+        self.shares, self.weight, self.factor = shares, weight, weight
         # As the kernels take them: (outer, classes, inner), or (1, n) for two classes.
         if self.binary:
-            views = self.matrices
-            self.shares = None if shares is None else shares[None]
-            self.weight = None if weight is None else weight[None]
+            self.view, self.second = self.matrices
+            self.shares, self.weight = (None if a is None else a[None] for a in (shares, weight))
         else:
             shape = (1, rows, n) if by_class else (n, rows, 1)
-            views = [flat.reshape(shape) for flat in flats]
+            self.view, self.second = (flat.reshape(shape) for flat in flats)
             if shares is not None:
-                shares = shares.T[None] if by_class else shares[:, :, None]
-            self.shares, self.weight = shares, weight
-        self.view, self.second = views
-        self.values, self.labels = values[:n], labels
+                self.shares = shares.T[None] if by_class else shares[:, :, None]
+                # The Hessian is that of the loss of one class, times what the shares add up to.
+                mass = shares.sum(axis=1)
+                self.factor = mass if weight is None else mass * weight
 
     def by_class(self, rows: int) -> bool:
         """Tell whether the logits of a class lie together."""
@@ -219,6 +237,25 @@ class _Chunk:
     def curve(self) -> None:
         """Put the diagonal of the losses' Hessian into the second buffer."""
         self._kernel(None, self.second, None)
+
+    def keep(self) -> None:
+        """Keep what `bend_as_kept` needs: for two classes the Hessian, else the probabilities."""
+        if not hasattr(self, "kept"):
+            self.kept = np.empty_like(self.view)
+        if self.binary:
+            self._kernel(None, self.kept, None)
+        else:
+            kernels.softmax_family(ACTIVATION, self.view, self.kept, None)
+
+    def bend_as_kept(self) -> None:
+        """Put the product of the Hessian at the logits kept with the first buffer in its place."""
+        slopes = self.matrices[0]
+        if self.binary:
+            slopes *= self.kept
+            return
+        kernels.softmax_backward(False, self.view, self.kept, self.view)
+        if self.factor is not None:
+            slopes *= self.factor
 
     def _kernel(self, values: Array | None, hess: Array | None, v: Array | None) -> float:
         x = self.view
