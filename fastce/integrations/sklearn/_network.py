@@ -584,10 +584,7 @@ class SigmoidNetwork(ClassifierMixin, BaseEstimator):
         options: Any,
     ) -> Self:
         """Check the samples, and descend from new weights, or from those that there are."""
-        dtype = {"dtype": self.coefs_[0].dtype} if go_on else {}
-        X, classes, target = read_samples(
-            self, X, y, classes=classes, reset=not go_on, order="C", **dtype
-        )
+        X, classes, target = read_samples(self, X, y, classes=classes, reset=not go_on, order="C")
         at_least_two(classes)
         samples = _Samples(X, target, read_sample_weight(sample_weight, len(X), X.dtype))
         sizes = (X.shape[1], *options.hidden, len(classes))
