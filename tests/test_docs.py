@@ -218,6 +218,8 @@ def test_examples_of_the_pages(page):
     text = page.read_text(encoding="utf-8")
     if "mpmath" in text and page.suffix == ".rst":
         pytest.importorskip("mpmath")
+    if "fastce.integrations.sklearn" in text:
+        pytest.importorskip("sklearn")
     count = run_examples(text, page.name, types.ModuleType(page.stem))
     assert count > 0 or page.stem in ("contributing", "edge_cases")
 

@@ -18,6 +18,7 @@ FOREIGN = (
     "subprocess",
     "multiprocessing",
     "fastce._registry",
+    "fastce.integrations",
     "fastce.reference",
     "fastce.__main__",
 )

@@ -17,7 +17,7 @@ from fastce.integrations.sklearn._common import Array
 from fastce.integrations.sklearn._objective import Objective
 
 SOLVERS = ("lbfgs", "newton-cg")
-# What L-BFGS takes for no progress, relative to the objective or 1: a few roundings.
+# What L-BFGS takes for no progress, relative to the objective: a few roundings.
 NO_PROGRESS = 64 * np.finfo(np.float64).eps
 
 
@@ -26,12 +26,11 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
 
     With s_i the weight of a sample, the product of its own and its class's, `fit` minimises ::
 
-        C sum_i s_i (-log p_i) + 1/2 sum(coef_**2)
+        C sum_i s_i (-log p_i) + 1/2 sum(W**2)
 
-    where p_i is the probability that softmax(X coef_.T + intercept_) gives to the sample's class.
-    Two classes have one row of coefficients, those of the second class, and
-    sigmoid(X coef_[0] + intercept_[0]) is its probability: the same objective, names and shapes as
-    those of `sklearn.linear_model.LogisticRegression`.
+    where p_i is the probability that softmax(W x + b) gives to the sample's class. Two classes have
+    one row of coefficients, those of the second class, of which sigmoid(W x + b) is the
+    probability: the same objective, names and shapes as those of scikit-learn's LogisticRegression.
 
     Parameters
     ----------
@@ -45,6 +44,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
         many, as for small `tol` and features of very different sizes.
     tol : float
         Stop when no entry of the gradient is larger, the objective being divided by C sum(s).
+        L-BFGS also stops when the objective no longer falls by more than rounding.
     max_iter : int
         Most steps to take, at least 1.
     class_weight : dict or "balanced", optional
@@ -100,7 +100,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
     >>> model = SoftmaxRegression(max_iter=200).fit(X, y)
     >>> model.predict_proba(X[:2]).round(3)
     array([[0.982, 0.018, 0.   ],
-           [0.972, 0.028, 0.   ]])
+           [0.971, 0.029, 0.   ]])
     >>> round(model.score(X, y), 3)
     0.973
     """
@@ -304,7 +304,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray, (n, k), or (n,) for two classes
-            X coef_.T + intercept_.
+            W x + b for each sample x, with the coefficients W and intercepts b.
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=(np.float64, np.float32))
@@ -408,6 +408,8 @@ class _Search:
     def run(self, solver: str) -> str:
         """Minimise; return what went wrong, or nothing."""
         if solver == "lbfgs":
+            # Progress is judged beside 1 if the objective is less, as a mean soon is.
+            self.objective.scale = self.objective.total
             result = minimize(
                 self.value_and_grad,
                 self.point,
@@ -416,7 +418,7 @@ class _Search:
                 callback=self.step,
                 options={
                     "maxiter": self.max_iter, "maxfun": 100 * self.max_iter, "maxls": 50,
-                    "gtol": self.tol, "ftol": NO_PROGRESS,
+                    "gtol": self.tol * self.objective.scale, "ftol": NO_PROGRESS,
                 },
             )  # fmt: skip
             if result.success or self.slope() <= self.tol:

@@ -200,6 +200,7 @@ class TemperatureScaling(ClassifierMixin, BaseEstimator):
             part = slice(start, start + rows)
             # Of logits z / T the derivatives with respect to z have factors 1/T and 1/T**2.
             logits = self._logits(X[part])
+            logits -= logits.max(axis=1, keepdims=True)  # what all share changes nothing
             options: Any = {"temperature": 1 / inverse, "reduction": "sum"}
             if weights is not None:
                 options["sample_weight"] = weights[part]
