@@ -324,14 +324,12 @@ class SigmoidNetwork(ClassifierMixin, BaseEstimator):
     n_features_in_ : int
     feature_names_in_ : ndarray of str, where X had names
 
-    See Also
-    --------
-    sklearn.neural_network.MLPClassifier
-        Has parameters of the same names; ``activation="logistic", solver="sgd"`` makes the same
-        steps from the same weights for three or more classes.
-
     Notes
     -----
+    The parameters are those of `sklearn.neural_network.MLPClassifier` of the same names, which with
+    ``activation="logistic", solver="sgd"`` makes the same steps from the same weights, for three or
+    more classes.
+
     With velocities v, learning rate r and momentum m, a step is ``v = m v - r gradient``, then
     ``weights += v``, or with Nesterov's momentum ``weights += m v - r gradient``.
 
