@@ -324,14 +324,12 @@ class SigmoidNetwork(ClassifierMixin, BaseEstimator):
     n_features_in_ : int
     feature_names_in_ : ndarray of str, where X had names
 
-    See Also
-    --------
-    sklearn.neural_network.MLPClassifier
-        Has parameters of the same names; ``activation="logistic", solver="sgd"`` makes the same
-        steps from the same weights for three or more classes.
-
     Notes
     -----
+    The parameters are those of `sklearn.neural_network.MLPClassifier` of the same names, which with
+    ``activation="logistic", solver="sgd"`` makes the same steps from the same weights, for three or
+    more classes.
+
     With velocities v, learning rate r and momentum m, a step is ``v = m v - r gradient``, then
     ``weights += v``, or with Nesterov's momentum ``weights += m v - r gradient``.
 
@@ -562,16 +560,16 @@ class SigmoidNetwork(ClassifierMixin, BaseEstimator):
 
     def _options(self) -> Any:
         """Return the parameters, checked, as plain numbers."""
-        options = SimpleNamespace(max_iter=_at_least_one("max_iter", self.max_iter))
+        options = SimpleNamespace(max_iter=_arrays.at_least_one("max_iter", self.max_iter))
         for name, rule in NUMBERS.items():
             setattr(options, name, _arrays.number(name, getattr(self, name), *rule))
         for name in FLAGS:
             setattr(options, name, _arrays.flag(name, getattr(self, name)))
         sizes: Any = self.hidden_layer_sizes
         sizes = tuple(sizes) if isinstance(sizes, Iterable) else (sizes,)
-        options.hidden = tuple(_at_least_one("hidden_layer_sizes", n) for n in sizes)
+        options.hidden = tuple(_arrays.at_least_one("hidden_layer_sizes", n) for n in sizes)
         auto = isinstance(self.batch_size, str) and self.batch_size == "auto"
-        options.rows = AUTO_ROWS if auto else _at_least_one("batch_size", self.batch_size)
+        options.rows = AUTO_ROWS if auto else _arrays.at_least_one("batch_size", self.batch_size)
         return options
 
     def _train(
@@ -584,10 +582,7 @@ class SigmoidNetwork(ClassifierMixin, BaseEstimator):
         options: Any,
     ) -> Self:
         """Check the samples, and descend from new weights, or from those that there are."""
-        dtype = {"dtype": self.coefs_[0].dtype} if go_on else {}
-        X, classes, target = read_samples(
-            self, X, y, classes=classes, reset=not go_on, order="C", **dtype
-        )
+        X, classes, target = read_samples(self, X, y, classes=classes, reset=not go_on, order="C")
         at_least_two(classes)
         samples = _Samples(X, target, read_sample_weight(sample_weight, len(X), X.dtype))
         sizes = (X.shape[1], *options.hidden, len(classes))
@@ -688,11 +683,3 @@ class SigmoidNetwork(ClassifierMixin, BaseEstimator):
         X = validate_data(self, X, dtype=self.coefs_[0].dtype, reset=False)
         matrices = [np.vstack(layer) for layer in zip(self.coefs_, self.intercepts_, strict=True)]
         return _logits(X, matrices)
-
-
-def _at_least_one(name: str, value: Any) -> int:
-    """Return an integer that is at least 1."""
-    number = _arrays.integer(name, value)
-    if number < 1:
-        raise ValueError(f"`{name}` must be at least 1, got {number}")
-    return number
