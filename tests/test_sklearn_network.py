@@ -174,6 +174,46 @@ def test_digits():
     assert np.mean(scores) > 0.97
 
 
+def still(**options):
+    """Give a network that learns too slowly to move, and so shows how it begins."""
+    options |= {"learning_rate_init": 1e-300, "alpha": 0, "max_iter": 1}
+    return SigmoidNetwork(**options | EPOCHS)
+
+
+def test_first_weights():
+    """Uniform as documented; the biases are 0."""
+    X, y = data()
+    network = still(hidden_layer_sizes=(50, 30)).fit(X, y)
+    sizes = (4, 50, 30, 3)
+    assert [w.shape for w in network.coefs_] == [(4, 50), (50, 30), (30, 3)]
+    for m, n, w, factor in zip(sizes, sizes[1:], network.coefs_, (4, 4, 1), strict=False):
+        limit = factor * np.sqrt(6 / (m + n))
+        assert 0.9 * limit < abs(w).max() <= limit
+        assert w.std() == pytest.approx(limit / np.sqrt(3), rel=0.15)
+    assert max(abs(b).max() for b in network.intercepts_) < 1e-290
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_an_epoch_uses_each_sample_once(shuffle):
+    """In any order, with its own label and weight: the mean of the costs is that of all samples."""
+    X, y = data(40)
+    weight = np.random.default_rng(3).uniform(size=40)
+    options = {"hidden_layer_sizes": (5,), "batch_size": 7, "shuffle": shuffle}
+    network = still(**options).fit(X, y, sample_weight=weight)
+    log_p = network.predict_log_proba(X)[np.arange(40), y]
+    assert network.loss_ == pytest.approx(-np.average(log_p, weights=weight), rel=1e-13)
+
+
+def test_shuffle():
+    """Another order makes another network."""
+    X, y = data()
+    a, b = (
+        SigmoidNetwork(max_iter=2, shuffle=shuffle, **OPTIONS | EPOCHS).fit(X, y)
+        for shuffle in (False, True)
+    )
+    assert not same_bits(a, b)
+
+
 def test_many_layers_learn():
     """The first weights let a signal through five layers of sigmoid neurons."""
     X, y = load_iris(return_X_y=True)
@@ -376,10 +416,10 @@ def test_pipeline_and_grid_search():
 @pytest.mark.parametrize("weighted", [False, True])
 def test_early_stopping_keeps_the_best(weighted):
     """It stops after the epochs that bring nothing, with the weights of the best one."""
-    X, y = data(200, seed=5)
-    y = np.where(np.random.default_rng(0).random(200) < 0.3, (y + 1) % 3, y)
+    X, y = data(200, seed=7)
+    y = np.where(np.random.default_rng(0).random(200) < 0.1, (y + 1) % 3, y)
     weight = np.random.default_rng(1).uniform(0.5, 2, 200) if weighted else None
-    options = {"learning_rate_init": 0.5, "batch_size": 20, "validation_fraction": 0.25}
+    options = {"learning_rate_init": 0.2, "batch_size": 20, "validation_fraction": 0.25}
     network = SigmoidNetwork(
         (8,), early_stopping=True, n_iter_no_change=4, random_state=0, **options
     ).fit(X, y, sample_weight=weight)
@@ -388,6 +428,7 @@ def test_early_stopping_keeps_the_best(weighted):
     best = int(np.argmax(scores))
     assert best == len(scores) - 1 - 5
     assert network.best_validation_score_ == scores[best]
+    assert scores.count(scores[best]) > 1  # the first of them counts
     assert network.best_loss_ is None
     again = clone(network).set_params(max_iter=best + 1, n_iter_no_change=np.inf)
     again.fit(X, y, sample_weight=weight)
@@ -568,6 +609,13 @@ def test_steps_that_are_too_large():
         network.fit(X * 1e200, y)
     assert np.isfinite(parameters(network)).all()
     assert len(network.loss_curve_) == network.n_iter_
+    network.set_params(
+        hidden_layer_sizes=(), max_iter=1
+    )  # now the cost is finite, but not the weights that follow
+    with pytest.raises(ValueError, match="`learning_rate_init` must be smaller"):
+        network.fit(X * 1e200, y)
+    assert np.isfinite(parameters(network)).all()
+    assert network.n_iter_ == 0
 
 
 @pytest.mark.parametrize("method", [None, "fit", "partial_fit"])

@@ -324,14 +324,12 @@ class SigmoidNetwork(ClassifierMixin, BaseEstimator):
     n_features_in_ : int
     feature_names_in_ : ndarray of str, where X had names
 
-    See Also
-    --------
-    sklearn.neural_network.MLPClassifier
-        Has parameters of the same names; ``activation="logistic", solver="sgd"`` makes the same
-        steps from the same weights for three or more classes.
-
     Notes
     -----
+    The parameters are those of `sklearn.neural_network.MLPClassifier` of the same names, which with
+    ``activation="logistic", solver="sgd"`` makes the same steps from the same weights, for three or
+    more classes.
+
     With velocities v, learning rate r and momentum m, a step is ``v = m v - r gradient``, then
     ``weights += v``, or with Nesterov's momentum ``weights += m v - r gradient``.
 
@@ -584,10 +582,7 @@ class SigmoidNetwork(ClassifierMixin, BaseEstimator):
         options: Any,
     ) -> Self:
         """Check the samples, and descend from new weights, or from those that there are."""
-        dtype = {"dtype": self.coefs_[0].dtype} if go_on else {}
-        X, classes, target = read_samples(
-            self, X, y, classes=classes, reset=not go_on, order="C", **dtype
-        )
+        X, classes, target = read_samples(self, X, y, classes=classes, reset=not go_on, order="C")
         at_least_two(classes)
         samples = _Samples(X, target, read_sample_weight(sample_weight, len(X), X.dtype))
         sizes = (X.shape[1], *options.hidden, len(classes))
