@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tracemalloc
 from types import ModuleType
 
 import numpy as np
@@ -523,6 +524,19 @@ def test_the_data_is_not_changed():
         array.flags.writeable = False
     SoftmaxRegression().fit(*given)
     assert all(np.array_equal(a, b) for a, b in zip(given, before, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["rows", "columns", "csr_matrix"])
+def test_memory(kind):
+    """Nothing as large as all logits is ever held, nor a copy of X."""
+    n, k = 100_000, 50
+    X, y = KINDS[kind](made(k, n)[0]), np.arange(n) % k
+    model = SoftmaxRegression(tol=1e-3)
+    tracemalloc.start()
+    model.fit(X, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < n * k * 8 / 4
 
 
 def test_one_label_a_row():

@@ -76,8 +76,9 @@ class SoftmaxRegression(LogitClassifier):
 
     Notes
     -----
-    X may be float32, which is kept, or a SciPy matrix in CSR format. It is not copied if it has
-    one of the two dtypes; beside it, memory is needed for a chunk of rows only.
+    X may be float32, which is kept, or a SciPy matrix in CSR format. float32 and float64 are not
+    copied. Beside X, memory is needed for two numbers a sample, and for the logits of a chunk of
+    rows; Newton-CG also keeps the probabilities of all samples where they take up to 64 MiB.
 
     y may hold probabilities: (n, k) floats, each row with a sum of 1. Then -log p_i becomes
     -sum_j t_ij log p_ij, a class's weight multiplies its own terms, and the classes are 0 to k - 1.
