@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tracemalloc
 from types import ModuleType
 
 import numpy as np
@@ -37,6 +38,7 @@ from fastce.integrations.sklearn import (  # noqa: E402
     TemperatureScaling,
     _objective,
 )
+from fastce.integrations.sklearn._common import LogitClassifier  # noqa: E402
 from fastce.integrations.sklearn._objective import Objective  # noqa: E402
 
 SOLVERS = ("lbfgs", "newton-cg")
@@ -524,6 +526,19 @@ def test_the_data_is_not_changed():
     assert all(np.array_equal(a, b) for a, b in zip(given, before, strict=True))
 
 
+@pytest.mark.parametrize("kind", ["rows", "columns", "csr_matrix"])
+def test_memory(kind):
+    """Nothing as large as all logits is ever held, nor a copy of X."""
+    n, k = 100_000, 50
+    X, y = KINDS[kind](made(k, n)[0]), np.arange(n) % k
+    model = SoftmaxRegression(tol=1e-3)
+    tracemalloc.start()
+    model.fit(X, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < n * k * 8 / 4
+
+
 def test_one_label_a_row():
     """A column of labels is taken, with scikit-learn's warning."""
     X, y = made(3)
@@ -888,8 +903,8 @@ def test_import_without(missing):
 
 def methods(name):
     """Give the public methods that an estimator defines itself, and the estimator."""
-    own = [n for n, m in vars(getattr(integration, name)).items() if inspect.isfunction(m)]
-    return ["", *(n for n in own if not n.startswith("_"))]
+    own = [*vars(getattr(integration, name)), *vars(LogitClassifier)]
+    return ["", *(n for n in own if not n.startswith("_") and not n.endswith("_request"))]
 
 
 EVERY_METHOD = [(name, method) for name in integration.__all__ for method in methods(name)]

@@ -279,7 +279,7 @@ class _SparseChunk(_Chunk):
         return rows == 1  # SciPy's products are (n, rows)
 
     def times(self, weight: Array, out: Array) -> None:
-        out[...] = (self.features @ np.ascontiguousarray(weight.T)).T
+        out[...] = (self.features @ weight.T).T
 
     def back(self, slopes: Array, squared: bool) -> Array:
         turned = self.features.power(2).T if squared else self.turned
