@@ -1,11 +1,13 @@
 """Softmax regression: logistic regression of two or more classes."""
 
 import warnings
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import OptimizeResult, minimize
+from scipy.sparse.linalg import LinearOperator, cg
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -436,9 +438,28 @@ class _Search:
                 callback=self.step_or_stop,
                 options={"maxiter": self.max_iter, "xtol": 0.0},
             )
+            self._polish()
             if self.slope() <= self.tol:
                 return ""
         return "no more steps are allowed" if self.steps >= self.max_iter else "a step fails"
+
+    def _polish(self) -> None:
+        """Take Newton's whole steps while they lessen the gradient.
+
+        Near the minimum the objective changes by less than its rounding, and SciPy's search along
+        the step fails; the gradient still tells.
+        """
+        size, slope = self.point.size, self.slope()
+        while slope > self.tol and self.steps < self.max_iter:
+            hessian = LinearOperator((size, size), partial(self.objective.hvp, self.point))
+            newton, _ = cg(hessian, -self.grad, rtol=1e-2, maxiter=20 * size)
+            point = self.point + newton
+            value, grad = self.value_and_grad(point)
+            smaller = float(np.abs(grad).max() / self.objective.scale)
+            if not smaller < slope:
+                break
+            slope = smaller
+            self.step(OptimizeResult(x=point, fun=value))
 
     def _newton_scale(self) -> float:
         """Return what to multiply the objective by for SciPy's Newton-CG.
