@@ -18,8 +18,8 @@ nitpicky = True
 toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"  # the docstrings say it in words
 # What scikit-learn adds to an estimator for its routing of metadata.
-ROUTING = (f"set_{method}_request" for method in ("fit", "partial_fit", "score"))
-autodoc_default_options = {"exclude-members": ", ".join(ROUTING)}
+ROUTING = [f"set_{method}_request" for method in ("fit", "partial_fit", "score")]
+autodoc_default_options = {"exclude-members": ", ".join([*ROUTING, "get_metadata_routing"])}
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 

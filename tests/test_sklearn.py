@@ -37,6 +37,7 @@ from fastce.integrations.sklearn import (  # noqa: E402
     TemperatureScaling,
     _objective,
 )
+from fastce.integrations.sklearn._common import LogitClassifier  # noqa: E402
 from fastce.integrations.sklearn._objective import Objective  # noqa: E402
 
 SOLVERS = ("lbfgs", "newton-cg")
@@ -888,8 +889,8 @@ def test_import_without(missing):
 
 def methods(name):
     """Give the public methods that an estimator defines itself, and the estimator."""
-    own = [n for n, m in vars(getattr(integration, name)).items() if inspect.isfunction(m)]
-    return ["", *(n for n in own if not n.startswith("_"))]
+    own = [*vars(getattr(integration, name)), *vars(LogitClassifier)]
+    return ["", *(n for n in own if not n.startswith("_") and not n.endswith("_request"))]
 
 
 EVERY_METHOD = [(name, method) for name in integration.__all__ for method in methods(name)]

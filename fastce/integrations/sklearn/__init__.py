@@ -7,14 +7,13 @@ TemperatureScaling  calibrates the logits of any classifier by one number
 They need scikit-learn and SciPy: ``pip install "fastce[sklearn]"``.
 """
 
-try:
-    import scipy  # noqa: F401
-    import sklearn  # noqa: F401
-except ImportError as error:
+from importlib.util import find_spec
+
+if find_spec("sklearn") is None or find_spec("scipy") is None:
     raise ImportError(
         "fastce.integrations.sklearn needs scikit-learn and SciPy: "
         'pip install "fastce[sklearn]" brings them'
-    ) from error
+    )
 
 from fastce.integrations.sklearn._network import SigmoidNetwork
 from fastce.integrations.sklearn._regression import SoftmaxRegression

@@ -1,4 +1,4 @@
-"""What the estimators share: reading targets, weights of samples and classes, and X.
+"""What the estimators share: predictions, and reading X, targets, and weights.
 
 A target is either the class of each sample, or its probabilities: rows that sum to one.
 """
@@ -8,14 +8,114 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, column_or_1d, validate_data
+
+import fastce
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 # How far from 1 the probabilities of a sample may sum up to.
 SUM_TOLERANCE = 1e-5
+
+
+class LogitClassifier(ClassifierMixin, BaseEstimator):
+    """A classifier whose probabilities are the softmax of logits, which `_logits` returns."""
+
+    classes_: Array
+
+    def _logits(self, X: Any) -> Array:
+        """Check X and return its logits (n, k), which may be overwritten."""
+        raise NotImplementedError
+
+    def decision_function(self, X: Any) -> Array:
+        """Return the logits of each sample.
+
+        Parameters
+        ----------
+        X : array_like, (n, d)
+            Samples, as for `fit`.
+
+        Returns
+        -------
+        ndarray, (n, k), or (n,) for two classes
+            Logits, in the order of `classes_`; for two classes the second's minus the first's.
+
+        Raises
+        ------
+        ValueError
+            If X does not fit.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        logits = self._logits(X)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def predict(self, X: Any) -> Array:
+        """Return the most probable label of each sample.
+
+        Parameters
+        ----------
+        X : array_like, (n, d)
+            Samples, as for `fit`.
+
+        Returns
+        -------
+        ndarray, (n,)
+            Labels.
+
+        Raises
+        ------
+        ValueError, sklearn.exceptions.NotFittedError
+            As `decision_function` does.
+        """
+        best = self._logits(X).argmax(axis=1)
+        labels: Array = self.classes_[best]
+        return labels
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probability of each class, for each sample.
+
+        Parameters
+        ----------
+        X : array_like, (n, d)
+            Samples, as for `fit`.
+
+        Returns
+        -------
+        ndarray, (n, k)
+            Probabilities, in the order of `classes_`.
+
+        Raises
+        ------
+        ValueError, sklearn.exceptions.NotFittedError
+            As `decision_function` does.
+        """
+        logits = self._logits(X)
+        return fastce.softmax(logits, out=logits)
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return the logarithms of the probabilities, right also where those round to 0 or 1.
+
+        Parameters
+        ----------
+        X : array_like, (n, d)
+            Samples, as for `fit`.
+
+        Returns
+        -------
+        ndarray, (n, k)
+            Natural logarithms, in the order of `classes_`.
+
+        Raises
+        ------
+        ValueError, sklearn.exceptions.NotFittedError
+            As `decision_function` does.
+        """
+        logits = self._logits(X)
+        return fastce.log_softmax(logits, out=logits)
 
 
 def read_samples(

@@ -21,7 +21,6 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
@@ -31,6 +30,7 @@ import fastce
 from fastce import _arrays
 from fastce.integrations.sklearn._common import (
     Array,
+    LogitClassifier,
     at_least_two,
     read_sample_weight,
     read_samples,
@@ -254,7 +254,7 @@ class _Descent:
             parameters += velocity
 
 
-class SigmoidNetwork(ClassifierMixin, BaseEstimator):
+class SigmoidNetwork(LogitClassifier):
     """Classify by layers of sigmoid neurons, with a softmax output and the cross-entropy as cost.
 
     A neuron with inputs x, weights w and bias b gives sigmoid(w x + b) to the neurons of the next
@@ -491,72 +491,6 @@ class SigmoidNetwork(ClassifierMixin, BaseEstimator):
         known = stream_classes(self, classes, y)
         options.max_iter, options.n_iter_no_change = 1, math.inf
         return self._train(X, y, sample_weight, known, go_on, options)
-
-    def predict(self, X: ArrayLike) -> Array:
-        """Return the class that is most probable for each sample.
-
-        Parameters
-        ----------
-        X : array_like, (n, d)
-            Samples.
-
-        Returns
-        -------
-        ndarray, (n,)
-            Labels.
-
-        Raises
-        ------
-        ValueError
-            If X does not fit.
-        sklearn.exceptions.NotFittedError
-            If the network is not fitted.
-        """
-        best = self._logits(X).argmax(axis=1)
-        found: Array = self.classes_[best]
-        return found
-
-    def predict_proba(self, X: ArrayLike) -> Array:
-        """Return the probabilities of the classes for each sample.
-
-        Parameters
-        ----------
-        X : array_like, (n, d)
-            Samples.
-
-        Returns
-        -------
-        ndarray, (n, k)
-            Probabilities in the dtype of `coefs_`, in the order of `classes_`.
-
-        Raises
-        ------
-        ValueError, sklearn.exceptions.NotFittedError
-            As `predict` does.
-        """
-        logits = self._logits(X)
-        return fastce.softmax(logits, out=logits)
-
-    def predict_log_proba(self, X: ArrayLike) -> Array:
-        """Return the logarithms of the probabilities, right also where those round to 0 or 1.
-
-        Parameters
-        ----------
-        X : array_like, (n, d)
-            Samples.
-
-        Returns
-        -------
-        ndarray, (n, k)
-            Natural logarithms, as `predict_proba` has the probabilities.
-
-        Raises
-        ------
-        ValueError, sklearn.exceptions.NotFittedError
-            As `predict` does.
-        """
-        logits = self._logits(X)
-        return fastce.log_softmax(logits, out=logits)
 
     def _options(self) -> Any:
         """Return the parameters, checked, as plain numbers."""

@@ -8,14 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import OptimizeResult, minimize
 from scipy.sparse.linalg import LinearOperator, cg
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-import fastce
 from fastce import _arrays
 from fastce.integrations.sklearn import _common
-from fastce.integrations.sklearn._common import Array
+from fastce.integrations.sklearn._common import Array, LogitClassifier
 from fastce.integrations.sklearn._objective import Objective
 
 SOLVERS = ("lbfgs", "newton-cg")
@@ -23,7 +21,7 @@ SOLVERS = ("lbfgs", "newton-cg")
 NO_PROGRESS = 64 * np.finfo(np.float64).eps
 
 
-class SoftmaxRegression(ClassifierMixin, BaseEstimator):
+class SoftmaxRegression(LogitClassifier):
     """Logistic regression of two or more classes with an L2 penalty.
 
     With s_i the weight of a sample, the product of its own and its class's, `fit` minimises ::
@@ -295,78 +293,14 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
         self.intercept_ = np.zeros(len(weight), weight.dtype) if bias is None else bias[:, 0]
         self.n_iter_ = np.array([search.steps], np.int32)
 
-    def decision_function(self, X: Any) -> Array:
-        """Return the logits.
-
-        Parameters
-        ----------
-        X : array_like or SciPy matrix, (n, d)
-            Samples.
-
-        Returns
-        -------
-        ndarray, (n, k), or (n,) for two classes
-            W x + b for each sample x, with the coefficients W and intercepts b.
-        """
+    def _logits(self, X: Any) -> Array:
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=(np.float64, np.float32))
         logits: Array = X @ self.coef_.T
         logits += self.intercept_
-        return logits[:, 0] if len(self.coef_) == 1 else logits
-
-    def predict(self, X: Any) -> Array:
-        """Return the most probable label of each sample.
-
-        Parameters
-        ----------
-        X : array_like or SciPy matrix, (n, d)
-            Samples.
-
-        Returns
-        -------
-        ndarray, (n,)
-            Labels.
-        """
-        logits = self.decision_function(X)
-        best: Any = logits > 0 if logits.ndim == 1 else logits.argmax(axis=1)
-        labels: Array = self.classes_[np.asarray(best, np.intp)]
-        return labels
-
-    def predict_proba(self, X: Any) -> Array:
-        """Return the probability of each class.
-
-        Parameters
-        ----------
-        X : array_like or SciPy matrix, (n, d)
-            Samples.
-
-        Returns
-        -------
-        ndarray, (n, k)
-            Probabilities, in the order of `classes_`.
-        """
-        logits = self.decision_function(X)
-        if logits.ndim == 1:
-            return np.column_stack([fastce.sigmoid(-logits), fastce.sigmoid(logits)])
-        return fastce.softmax(logits, out=logits)
-
-    def predict_log_proba(self, X: Any) -> Array:
-        """Return the logarithms of the probabilities, finite however small these are.
-
-        Parameters
-        ----------
-        X : array_like or SciPy matrix, (n, d)
-            Samples.
-
-        Returns
-        -------
-        ndarray, (n, k)
-            Log-probabilities in nats, in the order of `classes_`.
-        """
-        logits = self.decision_function(X)
-        if logits.ndim == 1:
-            return np.column_stack([fastce.log_sigmoid(-logits), fastce.log_sigmoid(logits)])
-        return fastce.log_softmax(logits, out=logits)
+        if len(self.coef_) == 1:
+            return np.column_stack([np.zeros_like(logits), logits])
+        return logits
 
 
 class _Search:

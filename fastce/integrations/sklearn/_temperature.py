@@ -6,14 +6,13 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 import fastce
 from fastce import _arrays
 from fastce.integrations.sklearn import _common
-from fastce.integrations.sklearn._common import Array
+from fastce.integrations.sklearn._common import Array, LogitClassifier
 from fastce.linear import rows_at_a_time
 
 # Where the search ends: a relative change of the temperature, next to which that of the loss, which
@@ -22,7 +21,7 @@ TOLERANCE = 1e-10
 MAX_STEPS = 200  # never needed: halving alone takes fewer
 
 
-class TemperatureScaling(ClassifierMixin, BaseEstimator):
+class TemperatureScaling(LogitClassifier):
     """Calibrate logits by one temperature, found on samples that the classifier has not seen.
 
     The probabilities become softmax(logits / T), T being where the cross-entropy with the labels is
@@ -199,7 +198,7 @@ class TemperatureScaling(ClassifierMixin, BaseEstimator):
         for start in range(0, n, rows):
             part = slice(start, start + rows)
             # Of logits z / T the derivatives with respect to z have factors 1/T and 1/T**2.
-            logits = self._logits(X[part])
+            logits = self._full(X[part])
             logits -= logits.max(axis=1, keepdims=True)  # what all share changes nothing
             options: Any = {"temperature": 1 / inverse, "reduction": "sum"}
             if weights is not None:
@@ -213,80 +212,14 @@ class TemperatureScaling(ClassifierMixin, BaseEstimator):
             bend += np.vdot(logits, product) / inverse**2
         return float(slope), float(bend)
 
-    def _logits(self, X: Array) -> Array:
+    def _full(self, X: Array) -> Array:
         """Return logits (n, k) in float64, with 0 for the first class if X has not got it."""
         X = X.astype(np.float64)
         if X.shape[1] < len(self.classes_):
             return np.column_stack([np.zeros(len(X)), X])
         return X
 
-    def _scaled(self, X: Any) -> Array:
-        """Return logits (n, k), divided by the temperature, in the dtype of X."""
+    def _logits(self, X: Any) -> Array:
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=(np.float64, np.float32))
-        logits = self._logits(X)
-        logits /= self.temperature_
-        return logits.astype(X.dtype, copy=False)
-
-    def decision_function(self, X: Any) -> Array:
-        """Return the logits, divided by the temperature.
-
-        Parameters
-        ----------
-        X : array_like, (n, k) or (n, k - 1)
-            Logits.
-
-        Returns
-        -------
-        ndarray, (n, k), or (n,) for two classes
-            Logits; for two classes the second's minus the first's.
-        """
-        logits = self._scaled(X)
-        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
-
-    def predict(self, X: Any) -> Array:
-        """Return the most probable label of each sample: that with the largest logit.
-
-        Parameters
-        ----------
-        X : array_like, (n, k) or (n, k - 1)
-            Logits.
-
-        Returns
-        -------
-        ndarray, (n,)
-            Labels.
-        """
-        best = self._scaled(X).argmax(axis=1)
-        labels: Array = self.classes_[best]
-        return labels
-
-    def predict_proba(self, X: Any) -> Array:
-        """Return the calibrated probabilities.
-
-        Parameters
-        ----------
-        X : array_like, (n, k) or (n, k - 1)
-            Logits.
-
-        Returns
-        -------
-        ndarray, (n, k)
-            Probabilities, in the order of `classes_`.
-        """
-        return fastce.softmax(self._scaled(X))
-
-    def predict_log_proba(self, X: Any) -> Array:
-        """Return the logarithms of the calibrated probabilities.
-
-        Parameters
-        ----------
-        X : array_like, (n, k) or (n, k - 1)
-            Logits.
-
-        Returns
-        -------
-        ndarray, (n, k)
-            Log-probabilities in nats, in the order of `classes_`.
-        """
-        return fastce.log_softmax(self._scaled(X))
+        return (self._full(X) / self.temperature_).astype(X.dtype, copy=False)
