@@ -316,7 +316,7 @@ class SigmoidNetwork(LogitClassifier):
     loss_curve_ : list of float
         The mean cost of the batches in each epoch, each before its step, in nats.
     loss_, best_loss_ : float
-        The last of them, and the lowest in the last call (None with early stopping).
+        The last of them, and the lowest (None with early stopping).
     validation_scores_ : list of float, or None
         With early stopping: the accuracy on what is held out, after each epoch of the last call.
     best_validation_score_ : float or None
