@@ -137,6 +137,14 @@ def integer(name: str, value: Any, need: str = "an integer") -> int:
     raise TypeError(f"`{name}` must be {need}, got {value!r}")
 
 
+def at_least_one(name: str, value: Any) -> int:
+    """Return an option that must be an integer of at least 1."""
+    number = integer(name, value)
+    if number < 1:
+        raise ValueError(f"`{name}` must be at least 1, got {number}")
+    return number
+
+
 def flag(name: str, value: Any) -> bool:
     """Return an option that must be a bool; 0 and 1 will do."""
     if not isinstance(value, (bool, np.bool_)):
@@ -460,10 +468,7 @@ def chunk_rows(value: Any) -> int | None:
     """Return how many rows to take at a time, None if that is not said."""
     if value is None:
         return None
-    number = integer("chunk_rows", value)
-    if number < 1:
-        raise ValueError(f"`chunk_rows` must be at least 1, got {number}")
-    return number
+    return at_least_one("chunk_rows", value)
 
 
 def for_products(matrix: Array) -> Array:

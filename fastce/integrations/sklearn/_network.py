@@ -316,7 +316,7 @@ class SigmoidNetwork(LogitClassifier):
     loss_curve_ : list of float
         The mean cost of the batches in each epoch, each before its step, in nats.
     loss_, best_loss_ : float
-        The last of them, and the lowest in the last call (None with early stopping).
+        The last of them, and the lowest (None with early stopping).
     validation_scores_ : list of float, or None
         With early stopping: the accuracy on what is held out, after each epoch of the last call.
     best_validation_score_ : float or None
@@ -494,16 +494,16 @@ class SigmoidNetwork(LogitClassifier):
 
     def _options(self) -> Any:
         """Return the parameters, checked, as plain numbers."""
-        options = SimpleNamespace(max_iter=_at_least_one("max_iter", self.max_iter))
+        options = SimpleNamespace(max_iter=_arrays.at_least_one("max_iter", self.max_iter))
         for name, rule in NUMBERS.items():
             setattr(options, name, _arrays.number(name, getattr(self, name), *rule))
         for name in FLAGS:
             setattr(options, name, _arrays.flag(name, getattr(self, name)))
         sizes: Any = self.hidden_layer_sizes
         sizes = tuple(sizes) if isinstance(sizes, Iterable) else (sizes,)
-        options.hidden = tuple(_at_least_one("hidden_layer_sizes", n) for n in sizes)
+        options.hidden = tuple(_arrays.at_least_one("hidden_layer_sizes", n) for n in sizes)
         auto = isinstance(self.batch_size, str) and self.batch_size == "auto"
-        options.rows = AUTO_ROWS if auto else _at_least_one("batch_size", self.batch_size)
+        options.rows = AUTO_ROWS if auto else _arrays.at_least_one("batch_size", self.batch_size)
         return options
 
     def _train(
@@ -617,11 +617,3 @@ class SigmoidNetwork(LogitClassifier):
         X = validate_data(self, X, dtype=self.coefs_[0].dtype, reset=False)
         matrices = [np.vstack(layer) for layer in zip(self.coefs_, self.intercepts_, strict=True)]
         return _logits(X, matrices)
-
-
-def _at_least_one(name: str, value: Any) -> int:
-    """Return an integer that is at least 1."""
-    number = _arrays.integer(name, value)
-    if number < 1:
-        raise ValueError(f"`{name}` must be at least 1, got {number}")
-    return number
