@@ -853,6 +853,8 @@ def test_labels_that_are_not_there():
     scaling = TemperatureScaling().fit(logits[some], y[some])
     assert scaling.classes_.tolist() == [0, 1, 2, 3, 4]
     assert scaling.temperature_ == pytest.approx(best_temperature(logits[some], y[some]), rel=1e-6)
+    floats = TemperatureScaling().fit(logits[some], y[some].astype(float))
+    assert floats.temperature_ == scaling.temperature_
     names = np.array(list("abcde"))
     with pytest.raises(ValueError, match="`classes` must be given where `y` lacks some"):
         TemperatureScaling().fit(logits[some], names[y[some]])
@@ -861,6 +863,19 @@ def test_labels_that_are_not_there():
     assert named.classes_.tolist() == names.tolist()
     with pytest.raises(ValueError, match="must have a column for each class"):
         TemperatureScaling().fit(logits[:, :2], y)
+
+
+def test_temperature_far_from_one():
+    """Where Newton's method alone goes to and fro: the loss bends only close to its minimum.
+
+    One logit of 1, 999 of 0: at the inverse temperature b the first class has the probability
+    1 / (1 + 999 exp(-b)), which must be that of being right, 9/10.
+    """
+    logits = np.zeros((10, 1000))
+    logits[:, 0] = 1
+    scaling = TemperatureScaling(classes=np.arange(1000)).fit(logits, [0] * 9 + [1])
+    assert scaling.temperature_ == pytest.approx(1 / np.log(9 * 999), rel=1e-9)
+    assert scaling.n_iter_ < 30
 
 
 @pytest.mark.parametrize("rightly", [True, False])
