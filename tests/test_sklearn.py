@@ -228,6 +228,16 @@ def test_the_optimum_of_logistic_regression(name, solver, options):
     assert np.array_equal(ours.predict(X), theirs.predict(X))
 
 
+@pytest.mark.parametrize("C", [1e4, 1e6])
+def test_weak_penalties(C):
+    """Where the objective is nearly flat, both solvers come to the same minimum all the same."""
+    X, y = datasets.load_digits(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    tight = {"C": C, "tol": 1e-12, "max_iter": 20_000}
+    a, b = (objective_of(SoftmaxRegression(solver=s, **tight).fit(X, y), X, y) for s in SOLVERS)
+    assert abs(a - b) <= 1e-8 * b
+
+
 @solvers
 @classes
 def test_the_gradient_is_small(k, solver):
@@ -287,6 +297,16 @@ def test_class_weights_are_sample_weights(k):
     each = np.where(y == 1, 4.0, 1.0)
     assert_close(weighted.coef_, SoftmaxRegression(**TIGHT).fit(X, y, each).coef_, 1e9)
     assert not np.allclose(weighted.coef_, SoftmaxRegression(**TIGHT).fit(X, y).coef_, rtol=1e-3)
+
+
+def test_balanced_without_a_class():
+    """A class whose samples all weigh nothing does not count among those that are balanced."""
+    X, y = made(3)
+    balanced = SoftmaxRegression(class_weight="balanced", **TIGHT).fit(X, y, 1.0 * (y > 0))
+    counts = np.bincount(y)
+    each = np.where(y > 0, (counts[1] + counts[2]) / (2 * counts[y]), 0)
+    by_hand = SoftmaxRegression(**TIGHT).fit(X, y, each)
+    assert_close(balanced.predict_proba(X), by_hand.predict_proba(X), 1e9)
 
 
 @classes
@@ -463,12 +483,13 @@ def test_predictions(k):
         np.array([-5, 7, 1000]),
         np.array([0, 128, 255], np.uint8),
         np.array([-128, 0, 127], np.int8),
-        np.array([2**63, 2**63 + 1, 2**64 - 1], np.uint64),
+        np.array([2**63, 2**63 + 1, 2**63 + 2], np.uint64),
+        np.array([0, 1, 2**64 - 1], np.uint64),
         np.array([-(2**63), 0, 2**63 - 1]),
         np.array([1.0, 2.0, 5.0]),
         np.array(["b", "c", "d"], object),
     ],
-    ids=lambda labels: str(labels.dtype),
+    ids=lambda labels: f"{labels.dtype} {labels[-1]}",
 )
 def test_labels_of_any_kind(labels):
     """Labels come back as they went in, and do not change what is learned."""
@@ -828,10 +849,12 @@ def test_logits_without_the_first_class(k):
 def test_labels_that_are_not_there():
     """Held-out samples may lack a class: numbers are columns, others need `classes`."""
     logits, y = overconfident(5, 3.0)
-    some = y < 3
+    some = y % 2 == 0
     scaling = TemperatureScaling().fit(logits[some], y[some])
     assert scaling.classes_.tolist() == [0, 1, 2, 3, 4]
     assert scaling.temperature_ == pytest.approx(best_temperature(logits[some], y[some]), rel=1e-6)
+    floats = TemperatureScaling().fit(logits[some], y[some].astype(float))
+    assert floats.temperature_ == scaling.temperature_
     names = np.array(list("abcde"))
     with pytest.raises(ValueError, match="`classes` must be given where `y` lacks some"):
         TemperatureScaling().fit(logits[some], names[y[some]])
@@ -840,6 +863,19 @@ def test_labels_that_are_not_there():
     assert named.classes_.tolist() == names.tolist()
     with pytest.raises(ValueError, match="must have a column for each class"):
         TemperatureScaling().fit(logits[:, :2], y)
+
+
+def test_temperature_far_from_one():
+    """Where Newton's method alone goes to and fro: the loss bends only close to its minimum.
+
+    One logit of 1, 999 of 0: at the inverse temperature b the first class has the probability
+    1 / (1 + 999 exp(-b)), which must be that of being right, 9/10.
+    """
+    logits = np.zeros((10, 1000))
+    logits[:, 0] = 1
+    scaling = TemperatureScaling(classes=np.arange(1000)).fit(logits, [0] * 9 + [1])
+    assert scaling.temperature_ == pytest.approx(1 / np.log(9 * 999), rel=1e-9)
+    assert scaling.n_iter_ < 30
 
 
 @pytest.mark.parametrize("rightly", [True, False])
