@@ -251,7 +251,7 @@ cdef void index_batch(const Xent* a, const Tile* batch, real kind, layout how) n
     cdef real y
 
     batch_targets(a, batch, target, target_x, w)
-    batch_load(x, &a.x, &a.g, batch, target, b, below, how)
+    batch_load(x, &a.x, &a.g, batch, target, target_x, b, below, how)
     for l in range(LANES):
         m[l] = target_x[l] if target_x[l] > below[l] else below[l]
     choose_anchor(below, m, anchor)
@@ -291,7 +291,7 @@ cdef void index_batch(const Xent* a, const Tile* batch, real kind, layout how) n
         w[l] = <real> 0.0 if target[l] == IGNORED else w[l]
         factor[l] = w[l] * inverse[l]
         factor_low[l] = product_error(w[l], inverse[l], factor[l]) + w[l] * inverse_low[l]
-    batch_store(grad, &a.grad, &a.g, batch, b, factor, factor_low, how)
+    batch_store(grad, &a.grad, &a.g, batch, target, b, factor, factor_low, how)
     store_at_targets(a, batch, target, at_target)
 
 

@@ -16,10 +16,13 @@
 
 #include <immintrin.h>
 #include <stddef.h>
+#include <math.h>
 #include <stdint.h>
+#include <string.h>
 
 #define FASTCE_HAS_EXP_LANES 1
 #define FASTCE_LANES 32             /* as LANES in tiles.pxi */
+#define FASTCE_WRITE_AHEAD 128      /* items from what is written to what is fetched for it */
 
 static const int64_t fastce_table16[16] = {
     0x0, 0xb5586cf9890f, 0x172b83c7d517b, 0x2387a6e756238,
@@ -101,17 +104,17 @@ static inline __m512 fastce_exp16(__m512 x, __m512 base)
 }
 
 /* The bits of magic_of(s) in vecmath.pxd count in units of 1, here in 16ths (32nds). */
-static inline __m512d fastce_base8(const double *magic)
+static inline __m512d fastce_base8(__m512d magic)
 {
     const __m512d round = _mm512_set1_pd(6755399441055744.0);
-    __m512d s = _mm512_sub_pd(_mm512_loadu_pd(magic), round);
+    __m512d s = _mm512_sub_pd(magic, round);
     return _mm512_fmadd_pd(s, _mm512_set1_pd(16.0), round);
 }
 
-static inline __m512 fastce_base16(const float *magic)
+static inline __m512 fastce_base16(__m512 magic)
 {
     const __m512 round = _mm512_set1_ps(12582912.0f);
-    __m512 s = _mm512_sub_ps(_mm512_loadu_ps(magic), round);
+    __m512 s = _mm512_sub_ps(magic, round);
     return _mm512_fmadd_ps(s, _mm512_set1_ps(32.0f), round);
 }
 
@@ -119,13 +122,13 @@ static inline __m512 fastce_base16(const float *magic)
 static inline void fastce_exp_each_d(const double *y, const double *magic, double *e)
 {
     for (int l = 0; l < FASTCE_LANES; l += 8)
-        _mm512_storeu_pd(e + l, fastce_exp8(_mm512_loadu_pd(y + l), fastce_base8(magic + l)));
+        _mm512_storeu_pd(e + l, fastce_exp8(_mm512_loadu_pd(y + l), fastce_base8(_mm512_loadu_pd(magic + l))));
 }
 
 static inline void fastce_exp_each_f(const float *y, const float *magic, float *e)
 {
     for (int l = 0; l < FASTCE_LANES; l += 16)
-        _mm512_storeu_ps(e + l, fastce_exp16(_mm512_loadu_ps(y + l), fastce_base16(magic + l)));
+        _mm512_storeu_ps(e + l, fastce_exp16(_mm512_loadu_ps(y + l), fastce_base16(_mm512_loadu_ps(magic + l))));
 }
 
 /* `sweep` of tiles.pxi, the anchor taken off. */
@@ -136,7 +139,7 @@ static inline void fastce_sweep_d(double *b, ptrdiff_t steps, const double *low,
 {
     for (int l = 0; l < FASTCE_LANES; l += 8) {
         const __m512d least = _mm512_loadu_pd(low + l);
-        const __m512d base = fastce_base8(magic + l);
+        const __m512d base = fastce_base8(_mm512_loadu_pd(magic + l));
         __m512d s = _mm512_loadu_pd(anchor + l);
         __m512d q = _mm512_setzero_pd();
         double *x = b + l;
@@ -180,7 +183,7 @@ static inline void fastce_sweep_f(float *b, ptrdiff_t steps, const float *low,
 {
     for (int l = 0; l < FASTCE_LANES; l += 16) {
         const __m512 least = _mm512_loadu_ps(low + l);
-        const __m512 base = fastce_base16(magic + l);
+        const __m512 base = fastce_base16(_mm512_loadu_ps(magic + l));
         __m512 s = _mm512_loadu_ps(anchor + l);
         __m512 q = _mm512_setzero_ps();
         float *x = b + l;
@@ -217,14 +220,113 @@ static inline void fastce_sweep_f(float *b, ptrdiff_t steps, const float *low,
     }
 }
 
+/* `sweep_run` of tiles.pxi, the anchor taken off and the centre 0. */
+static inline void fastce_sweep_run_d(const double *x, ptrdiff_t count, ptrdiff_t masked, double low,
+                                      double magic, double anchor, const double *ahead,
+                                      double *out, double *total, double *lost)
+{
+    const __m512d least = _mm512_set1_pd(low), start = _mm512_set1_pd(anchor);
+    const __m512d base = fastce_base8(_mm512_set1_pd(magic));
+    __m512d s[FASTCE_LANES / 8], q[FASTCE_LANES / 8];
+    double some[2 * FASTCE_LANES];
+    for (int v = 0; v < FASTCE_LANES / 8; v++) {
+        s[v] = start;
+        q[v] = _mm512_setzero_pd();
+    }
+    for (ptrdiff_t i = 0; i < count; i += 2 * FASTCE_LANES) {
+        const ptrdiff_t rest = count - i;
+        const double *from = x + i;
+        double *to = out ? out + i : some;
+        if (rest < 2 * FASTCE_LANES || (size_t) (masked - i) < 2 * FASTCE_LANES) {
+            for (ptrdiff_t j = 0; j < 2 * FASTCE_LANES; j++)
+                some[j] = j < rest && i + j != masked ? x[i + j] : -(double) INFINITY;
+            from = some;
+            if (rest < 2 * FASTCE_LANES)
+                to = some;
+        }
+        for (int l = 0; l < 2 * FASTCE_LANES; l += 8) {
+            if (ahead)
+                __builtin_prefetch(ahead + i + l);
+            if (out)
+                __builtin_prefetch(out + i + FASTCE_WRITE_AHEAD + l, 1);
+        }
+        for (int v = 0; v < FASTCE_LANES / 8; v++) {
+            const int l = 8 * v;
+            __m512d e = fastce_exp8(_mm512_max_pd(least, _mm512_loadu_pd(from + l)), base);
+            __m512d f = fastce_exp8(_mm512_max_pd(least, _mm512_loadu_pd(from + FASTCE_LANES + l)), base);
+            __m512d t;
+            _mm512_storeu_pd(to + l, e);
+            _mm512_storeu_pd(to + FASTCE_LANES + l, f);
+            e = _mm512_add_pd(e, f);
+            t = _mm512_add_pd(s[v], e);
+            q[v] = _mm512_add_pd(q[v], _mm512_sub_pd(e, _mm512_sub_pd(t, s[v])));
+            s[v] = t;
+        }
+        if (out && to == some)
+            memcpy(out + i, some, rest * sizeof(double));
+    }
+    for (int v = 0; v < FASTCE_LANES / 8; v++) {
+        _mm512_storeu_pd(total + 8 * v, _mm512_sub_pd(s[v], start));
+        _mm512_storeu_pd(lost + 8 * v, q[v]);
+    }
+}
+
+/* `sweep_run` of tiles.pxi, the anchor taken off and the centre 0. */
+static inline void fastce_sweep_run_f(const float *x, ptrdiff_t count, ptrdiff_t masked, float low,
+                                      float magic, float anchor, const float *ahead,
+                                      float *out, float *total, float *lost)
+{
+    const __m512 least = _mm512_set1_ps(low), start = _mm512_set1_ps(anchor);
+    const __m512 base = fastce_base16(_mm512_set1_ps(magic));
+    __m512 s[FASTCE_LANES / 16], q[FASTCE_LANES / 16];
+    float some[2 * FASTCE_LANES];
+    for (int v = 0; v < FASTCE_LANES / 16; v++) {
+        s[v] = start;
+        q[v] = _mm512_setzero_ps();
+    }
+    for (ptrdiff_t i = 0; i < count; i += 2 * FASTCE_LANES) {
+        const ptrdiff_t rest = count - i;
+        const float *from = x + i;
+        float *to = out ? out + i : some;
+        if (rest < 2 * FASTCE_LANES || (size_t) (masked - i) < 2 * FASTCE_LANES) {
+            for (ptrdiff_t j = 0; j < 2 * FASTCE_LANES; j++)
+                some[j] = j < rest && i + j != masked ? x[i + j] : -(float) INFINITY;
+            from = some;
+            if (rest < 2 * FASTCE_LANES)
+                to = some;
+        }
+        for (int l = 0; l < 2 * FASTCE_LANES; l += 16) {
+            if (ahead)
+                __builtin_prefetch(ahead + i + l);
+            if (out)
+                __builtin_prefetch(out + i + FASTCE_WRITE_AHEAD + l, 1);
+        }
+        for (int v = 0; v < FASTCE_LANES / 16; v++) {
+            const int l = 16 * v;
+            __m512 e = fastce_exp16(_mm512_max_ps(least, _mm512_loadu_ps(from + l)), base);
+            __m512 f = fastce_exp16(_mm512_max_ps(least, _mm512_loadu_ps(from + FASTCE_LANES + l)), base);
+            __m512 t;
+            _mm512_storeu_ps(to + l, e);
+            _mm512_storeu_ps(to + FASTCE_LANES + l, f);
+            e = _mm512_add_ps(e, f);
+            t = _mm512_add_ps(s[v], e);
+            q[v] = _mm512_add_ps(q[v], _mm512_sub_ps(e, _mm512_sub_ps(t, s[v])));
+            s[v] = t;
+        }
+        if (out && to == some)
+            memcpy(out + i, some, rest * sizeof(float));
+    }
+    for (int v = 0; v < FASTCE_LANES / 16; v++) {
+        _mm512_storeu_ps(total + 16 * v, _mm512_sub_ps(s[v], start));
+        _mm512_storeu_ps(lost + 16 * v, q[v]);
+    }
+}
+
 /* out = sigmoid(x) of vecmath.pxd, which names the constants. x may be out. */
 static inline void fastce_sigmoid_d(const double *x, double *out, ptrdiff_t n, double least,
                                     double magic, double up)
 {
-    double all[8];
-    for (int l = 0; l < 8; l++)
-        all[l] = magic;
-    const __m512d base = fastce_base8(all), raise = _mm512_set1_pd(up);
+    const __m512d base = fastce_base8(_mm512_set1_pd(magic)), raise = _mm512_set1_pd(up);
     for (ptrdiff_t i = 0; i < n; i += 8) {
         const __mmask8 some = (__mmask8) (n - i < 8 ? (1 << (n - i)) - 1 : -1);
         __m512d v = _mm512_maskz_loadu_pd(some, x + i);
@@ -242,10 +344,7 @@ static inline void fastce_sigmoid_d(const double *x, double *out, ptrdiff_t n, d
 static inline void fastce_sigmoid_f(const float *x, float *out, ptrdiff_t n, float least,
                                     float magic, float up)
 {
-    float all[16];
-    for (int l = 0; l < 16; l++)
-        all[l] = magic;
-    const __m512 base = fastce_base16(all), raise = _mm512_set1_ps(up);
+    const __m512 base = fastce_base16(_mm512_set1_ps(magic)), raise = _mm512_set1_ps(up);
     for (ptrdiff_t i = 0; i < n; i += 16) {
         const __mmask16 some = (__mmask16) (n - i < 16 ? (1 << (n - i)) - 1 : -1);
         __m512 v = _mm512_maskz_loadu_ps(some, x + i);
@@ -370,6 +469,10 @@ static inline void fastce_store_rows_f(float *x, const ptrdiff_t *lane, ptrdiff_
 #define fastce_sweep_d(b, steps, low, magic, anchor, ahead, result, total, lost) \
     ((void) 0)
 #define fastce_sweep_f(b, steps, low, magic, anchor, ahead, result, total, lost) \
+    ((void) 0)
+#define fastce_sweep_run_d(x, count, masked, low, magic, anchor, ahead, out, total, lost) \
+    ((void) 0)
+#define fastce_sweep_run_f(x, count, masked, low, magic, anchor, ahead, out, total, lost) \
     ((void) 0)
 #define fastce_sigmoid_d(x, out, n, least, magic, up) ((void) 0)
 #define fastce_sigmoid_f(x, out, n, least, magic, up) ((void) 0)

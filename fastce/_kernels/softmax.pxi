@@ -136,7 +136,7 @@ cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array
     cdef real factor_low[LANES]
     cdef real y
 
-    batch_load(x, xa, g, batch, <const Py_ssize_t*> NULL, b, m, how)
+    batch_load(x, xa, g, batch, <const Py_ssize_t*> NULL, <const real*> NULL, b, m, how)
     choose_anchor(m, m, anchor)
     far = choose_shift(m, centre, n, low, magic)
     batch_sums(x, xa, g, batch, <const Py_ssize_t*> NULL, centre, low, magic, anchor, far, b, out,
@@ -170,7 +170,7 @@ cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array
         factor[l] = of_row[l] * y
         factor_low[l] = product_error(of_row[l], y, factor[l]) + \
             of_row[l] * reciprocal_low(total[l], lost[l], y)
-    batch_store(out, ya, g, batch, b, factor, factor_low, how)
+    batch_store(out, ya, g, batch, <const Py_ssize_t*> NULL, b, factor, factor_low, how)
     for l in range(batch.rows):
         if endless[l] != 0:
             signs_to_infinity(row_at(out, ya, g, batch.first + l), ya.k, g.k)

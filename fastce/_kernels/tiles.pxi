@@ -45,6 +45,12 @@ cdef extern from "exp_lanes.h" nogil:
     void fastce_sweep_f(float* b, Py_ssize_t steps, const float* low, const float* magic,
                         const float* anchor, const float* ahead, const float* result,
                         float* total, float* lost)
+    void fastce_sweep_run_d(const double* x, Py_ssize_t count, Py_ssize_t masked, double low,
+                            double magic, double anchor, const double* ahead, double* out,
+                            double* total, double* lost)
+    void fastce_sweep_run_f(const float* x, Py_ssize_t count, Py_ssize_t masked, float low,
+                            float magic, float anchor, const float* ahead, float* out,
+                            float* total, float* lost)
     void fastce_sigmoid_d(const double* x, double* out, Py_ssize_t n, double least, double magic,
                           double up)
     void fastce_sigmoid_f(const float* x, float* out, Py_ssize_t n, float least, float magic,
@@ -184,25 +190,13 @@ cdef inline void max_pass(const real* b, Py_ssize_t steps, real* m) noexcept nog
     memcpy(m, t, LANES * sizeof(real))
 
 
-cdef inline void load_max(const real* x, const Span* span, const Tile* tile, real* b,
-                          real* m) noexcept nogil:
-    # `load` of a tile of one chunk, filled with -inf, and max_pass.
-    cdef Py_ssize_t i, l
-    cdef Py_ssize_t whole = 0
-    cdef real t[LANES]
-    cdef const real* step
-    if span.unit:
-        whole = tile.steps if tile.last == LANES else tile.steps - 1
-    memcpy(t, m, LANES * sizeof(real))
-    for i in range(whole):
-        step = x + span.lane[0] + i * span.step
-        for l in range(LANES):
-            b[i * LANES + l] = step[l]
-            t[l] = step[l] if step[l] > t[l] else t[l]
-    memcpy(m, t, LANES * sizeof(real))
-    if whole < tile.steps:
-        load(x, span, tile, whole, tile.steps - whole, -<real> INFINITY, b + whole * LANES)
-        max_pass(b + whole * LANES, tile.steps - whole, m)
+cdef inline void max_run(const real* x, Py_ssize_t count, real* m) noexcept nogil:
+    # m = max(m, x) by lanes, for a run of memory. NaN is passed over.
+    cdef Py_ssize_t whole = count // LANES
+    cdef Py_ssize_t l
+    max_pass(x, whole, m)
+    for l in range(count - whole * LANES):
+        m[l] = x[whole * LANES + l] if x[whole * LANES + l] > m[l] else m[l]
 
 
 cdef inline void store_scaled(real* x, const Span* span, const Tile* tile, Py_ssize_t start,
@@ -464,6 +458,13 @@ cdef inline void sweep(real* b, Py_ssize_t steps, bint far, const real* centre, 
                 s[l] = t
         for l in range(LANES):
             s[l] = s[l] - anchor[l]
+    add_chunk(s, q, first, total, lost)
+
+
+cdef inline void add_chunk(const real* s, const real* q, bint first, real* total,
+                           real* lost) noexcept nogil:
+    # total + lost += s + q, or = if it is the first.
+    cdef Py_ssize_t l
     if first:
         memcpy(total, s, LANES * sizeof(real))
         memcpy(lost, q, LANES * sizeof(real))
@@ -471,6 +472,57 @@ cdef inline void sweep(real* b, Py_ssize_t steps, bint far, const real* centre, 
         for l in range(LANES):
             lost[l] = lost[l] + q[l]
         two_sum(total, lost, s)
+
+
+cdef inline void sweep_run(const real* x, Py_ssize_t count, Py_ssize_t masked, real centre,
+                           real low, real magic, real anchor, const real* ahead, real* out,
+                           real* b, bint first, real* total, real* lost) noexcept nogil:
+    # `sweep` of a chunk of one row that is a run of memory, from x to out, which may be x, or NULL;
+    # as if x[masked] were -inf. b is room for a chunk, and may be x.
+    cdef Py_ssize_t step, i, l, rest
+    cdef bint whole
+    cdef real s[LANES]
+    cdef real q[LANES]
+    cdef real y[2 * LANES]
+    cdef real t
+    cdef const real* source
+    if centre != 0:
+        for i in range(count):
+            b[i] = x[i] - centre
+        x = b
+    if FASTCE_HAS_EXP_LANES:
+        if real is double:
+            fastce_sweep_run_d(x, count, masked, low, magic, anchor, ahead, out, s, q)
+        else:
+            fastce_sweep_run_f(x, count, masked, low, magic, anchor, ahead, out, s, q)
+    else:
+        fill_lanes(s, anchor)
+        fill_lanes(q, <real> 0.0)
+        for step in range((count + 2 * LANES - 1) // (2 * LANES)):
+            i = step * 2 * LANES
+            for l in range(<Py_ssize_t> (2 * LANES * sizeof(real)) // 64):
+                if ahead != NULL:
+                    FASTCE_PREFETCH(<const char*> (ahead + i) + 64 * l)
+            rest = min(count - i, <Py_ssize_t> 2 * LANES)
+            whole = rest == 2 * LANES and not i <= masked < i + 2 * LANES
+            source = x + i
+            if not whole:
+                for l in range(2 * LANES):
+                    y[l] = x[i + l] if l < rest and i + l != masked else -<real> INFINITY
+                source = y
+            for l in range(2 * LANES):
+                t = source[l]
+                y[l] = exp_scaled(low if low > t else t, magic)
+            if out != NULL:
+                memcpy(out + i, y, rest * sizeof(real))
+            for l in range(LANES):
+                y[l] = y[l] + y[l + LANES]
+                t = s[l] + y[l]
+                q[l] = q[l] + (y[l] - (t - s[l]))
+                s[l] = t
+        for l in range(LANES):
+            s[l] = s[l] - anchor
+    add_chunk(s, q, first, total, lost)
 
 
 cdef inline void exp_pass(real* b, Py_ssize_t steps, const real* centre, const real* low,
