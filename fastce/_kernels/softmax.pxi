@@ -432,6 +432,21 @@ OPERATIONS = {
 }
 
 
+cdef void softmax_run(int op, const Geometry* g, const Array3* x, const Array3* y, void* row,
+                      bint wide) noexcept nogil:
+    cdef bint beside = side_by_side(g, x)
+    cdef Py_ssize_t count = batch_count(g, beside) if in_batches(op) else tile_count(g, beside)
+    cdef Py_ssize_t t
+    cdef int threads = team(<double> g.outer * g.k * g.inner, count)
+    if threads == 1:
+        for t in range(count):
+            softmax_tile_number(op, g, x, y, row, beside, t, wide)
+    else:
+        for t in prange(count, num_threads=threads, schedule="static"):
+            softmax_tile_number(op, g, x, y, row, beside, t, wide)
+    feclearexcept(FE_ALL_EXCEPT)
+
+
 def softmax_family(int op, x, y, row):
     """Run `op` on x (outer, k, inner), writing y of that shape or row (outer * inner,)."""
     cdef Geometry g
@@ -444,21 +459,8 @@ def softmax_family(int op, x, y, row):
     geometry_of(x, &g)
     array3(x, &xa)
     array3(y, &ya)
-    cdef bint beside = side_by_side(&g, &xa)
-    cdef Py_ssize_t tiles = tile_count(&g, beside)
-    cdef Py_ssize_t t
-    cdef int threads
-    if in_batches(op):
-        tiles = batch_count(&g, beside)
-    threads = team(<double> g.outer * g.k * g.inner, tiles)
     with nogil:
-        if threads == 1:
-            for t in range(tiles):
-                softmax_tile_number(op, &g, &xa, &ya, row_data, beside, t, wide)
-        else:
-            for t in prange(tiles, num_threads=threads, schedule="static"):
-                softmax_tile_number(op, &g, &xa, &ya, row_data, beside, t, wide)
-        feclearexcept(FE_ALL_EXCEPT)
+        softmax_run(op, &g, &xa, &ya, row_data, wide)
 
 
 cdef inline void backward_tile_number(bint logarithm, const Geometry* g, const Array3* grad,
