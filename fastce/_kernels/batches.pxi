@@ -18,7 +18,7 @@ ctypedef fused layout:
 
 
 cdef enum:
-    BATCH_ITEMS = 8192              # a batch of long rows and its results stay near the processor
+    BATCH_ITEMS = 16384             # a batch of long rows and its results stay near the processor
     AHEAD_ITEMS = 65536             # a row longer than this is not fetched ahead
 
 
@@ -31,6 +31,12 @@ cdef inline Py_ssize_t batch_size(const Geometry* g, bint side_by_side) noexcept
 cdef inline Tile batch_number(const Geometry* g, Py_ssize_t t, bint side_by_side) noexcept nogil:
     cdef Py_ssize_t size = batch_size(g, side_by_side)
     return tile_at(g, t * size, min(size, g.outer * g.inner - t * size), not side_by_side)
+
+
+cdef inline Py_ssize_t lanes_of(const Tile* batch, real kind) noexcept nogil:
+    # The lanes that the numbers of its rows take: whole vectors.
+    cdef Py_ssize_t vector = 64 // sizeof(real)
+    return (batch.rows + vector - 1) // vector * vector
 
 
 cdef inline Py_ssize_t batch_count(const Geometry* g, bint side_by_side) noexcept nogil:
@@ -205,7 +211,7 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
             sweep_row(x, xa, g, &tile, target[r] if target != NULL else <Py_ssize_t> -1, centre[r],
                       low[r], magic[r], anchor[r], near_row(x, xa, g, batch, batch.rows + r), b,
                       out, oa, &total[r], &lost[r])
-    settle(total, lost, False)
+    settle(total, lost, lanes_of(batch, total[0]))
 
 
 cdef inline void scale_many(real* out, const Array3* oa, const Geometry* g, const Tile* tile,

@@ -223,6 +223,7 @@ cdef void index_batch(const Xent* a, const Tile* batch, real kind, layout how) n
     cdef bint beyond = False
     cdef bint far
     cdef Py_ssize_t rows = batch.rows
+    cdef Py_ssize_t lanes = lanes_of(batch, kind)
     cdef Py_ssize_t l
     cdef Py_ssize_t target[LANES]
     cdef real b[CHUNK * LANES]
@@ -252,38 +253,38 @@ cdef void index_batch(const Xent* a, const Tile* batch, real kind, layout how) n
 
     batch_targets(a, batch, target, target_x, w)
     batch_load(x, &a.x, &a.g, batch, target, target_x, b, below, how)
-    for l in range(LANES):
+    for l in range(lanes):
         m[l] = target_x[l] if target_x[l] > below[l] else below[l]
-    choose_anchor(below, m, anchor)
-    far = choose_shift(m, centre, n, low, magic)
+    choose_anchor(below, m, lanes, anchor)
+    far = choose_shift(m, lanes, centre, n, low, magic)
     batch_sums(x, &a.x, &a.g, batch, target, centre, low, magic, anchor, far, b, grad, &a.grad,
                rest, rest_low, how)
 
-    for l in range(LANES):
+    for l in range(lanes):
         y = target_x[l] - centre[l]
         target_e[l] = exp_parts(low[l] if low[l] > y else y, magic[l], &target_low[l])
-    for l in range(LANES):
+    for l in range(lanes):
         s[l] = rest[l] + target_e[l]
         s_low[l] = sum_error(rest[l], target_e[l], s[l]) + (rest_low[l] + target_low[l])
         inverse[l] = <real> 1.0 / s[l]
         inverse_low[l] = reciprocal_low(s[l], s_low[l], inverse[l])
     if value != NULL:
-        for l in range(LANES):
+        for l in range(lanes):
             cost[l] = cost_near(rest[l], rest_low[l], target_e[l], target_low[l], inverse[l])
-        for l in range(LANES):
+        for l in range(lanes):
             beyond |= not cost[l] < cost_range(kind)
         if beyond:
-            for l in range(LANES):
+            for l in range(lanes):
                 y = cost_far(target_x[l] - centre[l], n[l], s[l], s_low[l])
                 cost[l] = cost[l] if cost[l] < cost_range(kind) else y
         if weighted:
-            for l in range(LANES):
+            for l in range(lanes):
                 cost[l] = times(w[l], cost[l])
         for l in range(rows):
             value[batch.first + l] = <real> 0.0 if target[l] == IGNORED else cost[l]
     if grad == NULL:
         return
-    for l in range(LANES):
+    for l in range(lanes):
         w[l] = <real> a.scale * w[l]
         y = rest[l] * inverse[l] + (rest[l] * inverse_low[l] + rest_low[l] * inverse[l])
         # (0.0 - : a weight of 0 gives no -0.0)
@@ -443,8 +444,8 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
         memcpy(below, m, LANES * sizeof(real))
         for l in range(LANES):
             m[l] = target_x[l] if by_target and target_x[l] > m[l] else m[l]
-        choose_anchor(below, m, anchor)
-    far = choose_shift(m, centre, n, low, magic)
+        choose_anchor(below, m, LANES, anchor)
+    far = choose_shift(m, LANES, centre, n, low, magic)
     for l in range(lanes):
         target_e[l] = target_low[l] = 0
         if by_target:
@@ -513,12 +514,12 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
             product_pass(b, d, steps, reference, dot, lost5)
         if keep and not whole:
             store(grad, &gs, tile, start, steps, b)
-    settle(rest, lost1, tile.single)
+    settle_tile(rest, lost1, tile.single)
     if by_top:
-        settle(below, lost2, tile.single)
-        settle(other_c, lost3, tile.single)
-        settle(cost, lost4, tile.single)
-        settle(dot, lost5, tile.single)
+        settle_tile(below, lost2, tile.single)
+        settle_tile(other_c, lost3, tile.single)
+        settle_tile(cost, lost4, tile.single)
+        settle_tile(dot, lost5, tile.single)
         if tile.single:
             max_in_all(top_e)
             sum_in_all(top_count)

@@ -16,9 +16,7 @@
 
 #include <immintrin.h>
 #include <stddef.h>
-#include <math.h>
 #include <stdint.h>
-#include <string.h>
 
 #define FASTCE_HAS_EXP_LANES 1
 #define FASTCE_LANES 32             /* as LANES in tiles.pxi */
@@ -122,13 +120,30 @@ static inline __m512 fastce_base16(__m512 magic)
 static inline void fastce_exp_each_d(const double *y, const double *magic, double *e)
 {
     for (int l = 0; l < FASTCE_LANES; l += 8)
-        _mm512_storeu_pd(e + l, fastce_exp8(_mm512_loadu_pd(y + l), fastce_base8(_mm512_loadu_pd(magic + l))));
+        _mm512_storeu_pd(e + l, fastce_exp8(_mm512_loadu_pd(y + l),
+                                            fastce_base8(_mm512_loadu_pd(magic + l))));
 }
 
 static inline void fastce_exp_each_f(const float *y, const float *magic, float *e)
 {
     for (int l = 0; l < FASTCE_LANES; l += 16)
-        _mm512_storeu_ps(e + l, fastce_exp16(_mm512_loadu_ps(y + l), fastce_base16(_mm512_loadu_ps(magic + l))));
+        _mm512_storeu_ps(e + l, fastce_exp16(_mm512_loadu_ps(y + l),
+                                             fastce_base16(_mm512_loadu_ps(magic + l))));
+}
+
+/* Adds e + f to the sum s + q, s being larger than any of them. */
+static inline void fastce_add_pair_d(__m512d e, __m512d f, __m512d *s, __m512d *q)
+{
+    const __m512d pair = _mm512_add_pd(e, f), sum = _mm512_add_pd(*s, pair);
+    *q = _mm512_add_pd(*q, _mm512_sub_pd(pair, _mm512_sub_pd(sum, *s)));
+    *s = sum;
+}
+
+static inline void fastce_add_pair_f(__m512 e, __m512 f, __m512 *s, __m512 *q)
+{
+    const __m512 pair = _mm512_add_ps(e, f), sum = _mm512_add_ps(*s, pair);
+    *q = _mm512_add_ps(*q, _mm512_sub_ps(pair, _mm512_sub_ps(sum, *s)));
+    *s = sum;
 }
 
 /* `sweep` of tiles.pxi, the anchor taken off. */
@@ -155,21 +170,14 @@ static inline void fastce_sweep_d(double *b, ptrdiff_t steps, const double *low,
             }
             __m512d e = fastce_exp8(_mm512_max_pd(least, _mm512_loadu_pd(x)), base);
             __m512d f = fastce_exp8(_mm512_max_pd(least, _mm512_loadu_pd(x + FASTCE_LANES)), base);
-            __m512d t;
             _mm512_storeu_pd(x, e);
             _mm512_storeu_pd(x + FASTCE_LANES, f);
-            e = _mm512_add_pd(e, f);
-            t = _mm512_add_pd(s, e);
-            q = _mm512_add_pd(q, _mm512_sub_pd(e, _mm512_sub_pd(t, s)));
-            s = t;
+            fastce_add_pair_d(e, f, &s, &q);
         }
         if (i < steps) {
             __m512d e = fastce_exp8(_mm512_max_pd(least, _mm512_loadu_pd(x)), base);
-            __m512d t;
             _mm512_storeu_pd(x, e);
-            t = _mm512_add_pd(s, e);
-            q = _mm512_add_pd(q, _mm512_sub_pd(e, _mm512_sub_pd(t, s)));
-            s = t;
+            fastce_add_pair_d(e, _mm512_setzero_pd(), &s, &q);
         }
         _mm512_storeu_pd(total + l, _mm512_sub_pd(s, _mm512_loadu_pd(anchor + l)));
         _mm512_storeu_pd(lost + l, q);
@@ -199,21 +207,14 @@ static inline void fastce_sweep_f(float *b, ptrdiff_t steps, const float *low,
             }
             __m512 e = fastce_exp16(_mm512_max_ps(least, _mm512_loadu_ps(x)), base);
             __m512 f = fastce_exp16(_mm512_max_ps(least, _mm512_loadu_ps(x + FASTCE_LANES)), base);
-            __m512 t;
             _mm512_storeu_ps(x, e);
             _mm512_storeu_ps(x + FASTCE_LANES, f);
-            e = _mm512_add_ps(e, f);
-            t = _mm512_add_ps(s, e);
-            q = _mm512_add_ps(q, _mm512_sub_ps(e, _mm512_sub_ps(t, s)));
-            s = t;
+            fastce_add_pair_f(e, f, &s, &q);
         }
         if (i < steps) {
             __m512 e = fastce_exp16(_mm512_max_ps(least, _mm512_loadu_ps(x)), base);
-            __m512 t;
             _mm512_storeu_ps(x, e);
-            t = _mm512_add_ps(s, e);
-            q = _mm512_add_ps(q, _mm512_sub_ps(e, _mm512_sub_ps(t, s)));
-            s = t;
+            fastce_add_pair_f(e, _mm512_setzero_ps(), &s, &q);
         }
         _mm512_storeu_ps(total + l, _mm512_sub_ps(s, _mm512_loadu_ps(anchor + l)));
         _mm512_storeu_ps(lost + l, q);
@@ -228,42 +229,45 @@ static inline void fastce_sweep_run_d(const double *x, ptrdiff_t count, ptrdiff_
     const __m512d least = _mm512_set1_pd(low), start = _mm512_set1_pd(anchor);
     const __m512d base = fastce_base8(_mm512_set1_pd(magic));
     __m512d s[FASTCE_LANES / 8], q[FASTCE_LANES / 8];
-    double some[2 * FASTCE_LANES];
+    double unused[2 * FASTCE_LANES];
     for (int v = 0; v < FASTCE_LANES / 8; v++) {
         s[v] = start;
         q[v] = _mm512_setzero_pd();
     }
     for (ptrdiff_t i = 0; i < count; i += 2 * FASTCE_LANES) {
         const ptrdiff_t rest = count - i;
-        const double *from = x + i;
-        double *to = out ? out + i : some;
-        if (rest < 2 * FASTCE_LANES || (size_t) (masked - i) < 2 * FASTCE_LANES) {
-            for (ptrdiff_t j = 0; j < 2 * FASTCE_LANES; j++)
-                some[j] = j < rest && i + j != masked ? x[i + j] : -(double) INFINITY;
-            from = some;
-            if (rest < 2 * FASTCE_LANES)
-                to = some;
-        }
+        double *to = out ? out + i : unused;
         for (int l = 0; l < 2 * FASTCE_LANES; l += 8) {
             if (ahead)
                 __builtin_prefetch(ahead + i + l);
             if (out)
                 __builtin_prefetch(out + i + FASTCE_WRITE_AHEAD + l, 1);
         }
-        for (int v = 0; v < FASTCE_LANES / 8; v++) {
-            const int l = 8 * v;
-            __m512d e = fastce_exp8(_mm512_max_pd(least, _mm512_loadu_pd(from + l)), base);
-            __m512d f = fastce_exp8(_mm512_max_pd(least, _mm512_loadu_pd(from + FASTCE_LANES + l)), base);
-            __m512d t;
-            _mm512_storeu_pd(to + l, e);
-            _mm512_storeu_pd(to + FASTCE_LANES + l, f);
-            e = _mm512_add_pd(e, f);
-            t = _mm512_add_pd(s[v], e);
-            q[v] = _mm512_add_pd(q[v], _mm512_sub_pd(e, _mm512_sub_pd(t, s[v])));
-            s[v] = t;
+        if (rest >= 2 * FASTCE_LANES && (size_t) (masked - i) >= 2 * FASTCE_LANES) {
+            for (int v = 0; v < FASTCE_LANES / 8; v++) {
+                const ptrdiff_t l = 8 * v, m = l + FASTCE_LANES;
+                __m512d e = fastce_exp8(_mm512_max_pd(least, _mm512_loadu_pd(x + i + l)), base);
+                __m512d f = fastce_exp8(_mm512_max_pd(least, _mm512_loadu_pd(x + i + m)), base);
+                _mm512_storeu_pd(to + l, e);
+                _mm512_storeu_pd(to + m, f);
+                fastce_add_pair_d(e, f, &s[v], &q[v]);
+            }
+        } else {
+            /* The class that is masked, or the end of the row. */
+            const uint64_t used = rest < 64 ? ((uint64_t) 1 << rest) - 1 : ~(uint64_t) 0;
+            const uint64_t kept =
+                (size_t) (masked - i) < 64 ? used & ~((uint64_t) 1 << (masked - i)) : used;
+            for (int v = 0; v < FASTCE_LANES / 8; v++) {
+                const ptrdiff_t l = 8 * v, m = l + FASTCE_LANES;
+                __m512d e = _mm512_mask_loadu_pd(least, (__mmask8) (kept >> l), x + i + l);
+                __m512d f = _mm512_mask_loadu_pd(least, (__mmask8) (kept >> m), x + i + m);
+                e = fastce_exp8(_mm512_max_pd(least, e), base);
+                f = fastce_exp8(_mm512_max_pd(least, f), base);
+                _mm512_mask_storeu_pd(to + l, (__mmask8) (used >> l), e);
+                _mm512_mask_storeu_pd(to + m, (__mmask8) (used >> m), f);
+                fastce_add_pair_d(e, f, &s[v], &q[v]);
+            }
         }
-        if (out && to == some)
-            memcpy(out + i, some, rest * sizeof(double));
     }
     for (int v = 0; v < FASTCE_LANES / 8; v++) {
         _mm512_storeu_pd(total + 8 * v, _mm512_sub_pd(s[v], start));
@@ -279,42 +283,45 @@ static inline void fastce_sweep_run_f(const float *x, ptrdiff_t count, ptrdiff_t
     const __m512 least = _mm512_set1_ps(low), start = _mm512_set1_ps(anchor);
     const __m512 base = fastce_base16(_mm512_set1_ps(magic));
     __m512 s[FASTCE_LANES / 16], q[FASTCE_LANES / 16];
-    float some[2 * FASTCE_LANES];
+    float unused[2 * FASTCE_LANES];
     for (int v = 0; v < FASTCE_LANES / 16; v++) {
         s[v] = start;
         q[v] = _mm512_setzero_ps();
     }
     for (ptrdiff_t i = 0; i < count; i += 2 * FASTCE_LANES) {
         const ptrdiff_t rest = count - i;
-        const float *from = x + i;
-        float *to = out ? out + i : some;
-        if (rest < 2 * FASTCE_LANES || (size_t) (masked - i) < 2 * FASTCE_LANES) {
-            for (ptrdiff_t j = 0; j < 2 * FASTCE_LANES; j++)
-                some[j] = j < rest && i + j != masked ? x[i + j] : -(float) INFINITY;
-            from = some;
-            if (rest < 2 * FASTCE_LANES)
-                to = some;
-        }
+        float *to = out ? out + i : unused;
         for (int l = 0; l < 2 * FASTCE_LANES; l += 16) {
             if (ahead)
                 __builtin_prefetch(ahead + i + l);
             if (out)
                 __builtin_prefetch(out + i + FASTCE_WRITE_AHEAD + l, 1);
         }
-        for (int v = 0; v < FASTCE_LANES / 16; v++) {
-            const int l = 16 * v;
-            __m512 e = fastce_exp16(_mm512_max_ps(least, _mm512_loadu_ps(from + l)), base);
-            __m512 f = fastce_exp16(_mm512_max_ps(least, _mm512_loadu_ps(from + FASTCE_LANES + l)), base);
-            __m512 t;
-            _mm512_storeu_ps(to + l, e);
-            _mm512_storeu_ps(to + FASTCE_LANES + l, f);
-            e = _mm512_add_ps(e, f);
-            t = _mm512_add_ps(s[v], e);
-            q[v] = _mm512_add_ps(q[v], _mm512_sub_ps(e, _mm512_sub_ps(t, s[v])));
-            s[v] = t;
+        if (rest >= 2 * FASTCE_LANES && (size_t) (masked - i) >= 2 * FASTCE_LANES) {
+            for (int v = 0; v < FASTCE_LANES / 16; v++) {
+                const ptrdiff_t l = 16 * v, m = l + FASTCE_LANES;
+                __m512 e = fastce_exp16(_mm512_max_ps(least, _mm512_loadu_ps(x + i + l)), base);
+                __m512 f = fastce_exp16(_mm512_max_ps(least, _mm512_loadu_ps(x + i + m)), base);
+                _mm512_storeu_ps(to + l, e);
+                _mm512_storeu_ps(to + m, f);
+                fastce_add_pair_f(e, f, &s[v], &q[v]);
+            }
+        } else {
+            /* The class that is masked, or the end of the row. */
+            const uint64_t used = rest < 64 ? ((uint64_t) 1 << rest) - 1 : ~(uint64_t) 0;
+            const uint64_t kept =
+                (size_t) (masked - i) < 64 ? used & ~((uint64_t) 1 << (masked - i)) : used;
+            for (int v = 0; v < FASTCE_LANES / 16; v++) {
+                const ptrdiff_t l = 16 * v, m = l + FASTCE_LANES;
+                __m512 e = _mm512_mask_loadu_ps(least, (__mmask16) (kept >> l), x + i + l);
+                __m512 f = _mm512_mask_loadu_ps(least, (__mmask16) (kept >> m), x + i + m);
+                e = fastce_exp16(_mm512_max_ps(least, e), base);
+                f = fastce_exp16(_mm512_max_ps(least, f), base);
+                _mm512_mask_storeu_ps(to + l, (__mmask16) (used >> l), e);
+                _mm512_mask_storeu_ps(to + m, (__mmask16) (used >> m), f);
+                fastce_add_pair_f(e, f, &s[v], &q[v]);
+            }
         }
-        if (out && to == some)
-            memcpy(out + i, some, rest * sizeof(float));
     }
     for (int v = 0; v < FASTCE_LANES / 16; v++) {
         _mm512_storeu_ps(total + 16 * v, _mm512_sub_ps(s[v], start));

@@ -72,7 +72,7 @@ cdef void sums_near_one(const real* x, const Span* span, const Tile* tile, const
             two_sum(excess, low, s)
     if tile.single:
         sum_in_all(count)
-    settle(excess, low, tile.single)
+    settle_tile(excess, low, tile.single)
     for l in range(1 if tile.single else LANES):
         # Each of those that share the maximum has lost a 1.
         e = (count[l] - <real> 1.0) * up
@@ -119,6 +119,7 @@ cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array
     cdef real infinity = <real> INFINITY
     cdef bint far
     cdef bint near_one = False
+    cdef Py_ssize_t lanes = lanes_of(batch, kind)
     cdef Py_ssize_t l
     cdef real b[CHUNK * LANES]
     # One number a row:
@@ -137,19 +138,19 @@ cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array
     cdef real y
 
     batch_load(x, xa, g, batch, <const Py_ssize_t*> NULL, <const real*> NULL, b, m, how)
-    choose_anchor(m, m, anchor)
-    far = choose_shift(m, centre, n, low, magic)
+    choose_anchor(m, m, lanes, anchor)
+    far = choose_shift(m, lanes, centre, n, low, magic)
     batch_sums(x, xa, g, batch, <const Py_ssize_t*> NULL, centre, low, magic, anchor, far, b, out,
                ya, total, lost, how)
     if op == LOGSUMEXP:
-        for l in range(LANES):
+        for l in range(lanes):
             of_row[l] = centre[l] + log_parts(total[l], lost[l], n[l] - lift(kind))
         for l in range(batch.rows):
             near_one |= (m[l] < 1) & (m[l] > -1) & (of_row[l] < 1) & (of_row[l] > -1)
         if near_one:
             # Here the rounding of the e_j would be more than that of the result.
             rows_near_one(x, xa, g, batch, m, b, total, lost, how)
-            for l in range(LANES):
+            for l in range(lanes):
                 y = log1p_sum(total[l], lost[l])
                 of_row[l] = y if (m[l] < 1) & (m[l] > -1) & (of_row[l] < 1) & (of_row[l] > -1) \
                     else of_row[l]
@@ -162,7 +163,7 @@ cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array
     if op == LOGSUMEXP_BACKWARD:
         for l in range(batch.rows):
             of_row[l] = row[batch.first + l]
-    for l in range(LANES):
+    for l in range(lanes):
         # An infinite factor comes last, as it must not meet a probability of 0.
         endless[l] = (of_row[l] == infinity) - (of_row[l] == -infinity)
         of_row[l] = <real> endless[l] if endless[l] != 0 else of_row[l]
@@ -218,7 +219,7 @@ cdef void softmax_tile(int op, const Geometry* g, const Array3* xa, const Array3
         max_pass(b, steps, m)
     if tile.single:
         max_in_all(m)
-    choose_shift(m, centre, n, low, magic)
+    choose_shift(m, LANES, centre, n, low, magic)
 
     fill_lanes(total, <real> 0.0)
     fill_lanes(lost, <real> 0.0)
@@ -237,9 +238,9 @@ cdef void softmax_tile(int op, const Geometry* g, const Array3* xa, const Array3
             entropy_pass(b, steps, centre, n, low, magic, m, weighted, weighted_lost)
         exp_pass(b, steps, centre, low, magic, <real> 0.0, total, lost, m, top_e, top_count, below,
                  below_lost)
-    settle(total, lost, tile.single)
-    settle(below, below_lost, tile.single)
-    settle(weighted, weighted_lost, tile.single)
+    settle_tile(total, lost, tile.single)
+    settle_tile(below, below_lost, tile.single)
+    settle_tile(weighted, weighted_lost, tile.single)
     if tile.single:
         max_in_all(top_e)
         sum_in_all(top_count)
@@ -326,7 +327,7 @@ cdef void backward_tile(bint logarithm, const Geometry* g, const Array3* ga, con
                     e = e * y[i * LANES + l] if y[i * LANES + l] != 0 or e != e else <real> 0.0
                 s[l] = e
             two_sum(total, lost, s)
-    settle(total, lost, tile.single)
+    settle_tile(total, lost, tile.single)
     if tile.single:
         fill_lanes(total, total[0])
     for chunk in range(tile.chunks):

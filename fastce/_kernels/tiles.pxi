@@ -321,18 +321,22 @@ cdef inline void fold_lanes(real* total, real* lost, real* high, real* low) noex
     low[0] = lost[0]
 
 
-cdef inline void settle(real* total, real* lost, bint single) noexcept nogil:
-    # `lost` becomes less than a unit in the last place of `total`; for one row both become the sum
-    # over the lanes, in lane 0. (An infinite total leaves NaN in `lost`.)
+cdef inline void settle(real* total, real* lost, Py_ssize_t lanes) noexcept nogil:
+    # `lost` becomes less than a unit in the last place of `total`.
     cdef Py_ssize_t l
     cdef real t, z
-    if single:
-        fold_lanes(total, lost, total, lost)
-    for l in range(1 if single else LANES):
+    for l in range(lanes):
         t = total[l] + lost[l]
         z = lost[l] - (t - total[l])
         total[l] = t if t == t else total[l]
         lost[l] = z if z == z else <real> 0.0
+
+
+cdef inline void settle_tile(real* total, real* lost, bint single) noexcept nogil:
+    # `settle`; for one row both become the sum over the lanes, in lane 0.
+    if single:
+        fold_lanes(total, lost, total, lost)
+    settle(total, lost, 1 if single else LANES)
 
 
 cdef inline real lanes_max(real* a) noexcept nogil:
@@ -359,7 +363,7 @@ cdef inline void sum_in_all(real* a) noexcept nogil:
     fill_lanes(a, tree_sum(a))
 
 
-cdef inline bint choose_shift(const real* m, real* centre, real* n, real* low,
+cdef inline bint choose_shift(const real* m, Py_ssize_t lanes, real* centre, real* n, real* low,
                               real* magic) noexcept nogil:
     # e_j = e**(x_j - centre - n ln 2) 2**LIFT is what the passes compute, for n the nearest integer
     # to (m - centre)/ln 2, so that multiplying by 2**-n is exact and the largest e_j is about 1.
@@ -372,7 +376,7 @@ cdef inline bint choose_shift(const real* m, real* centre, real* n, real* low,
         far = 4096.0
     else:
         far = <float> 512.0
-    for l in range(LANES):
+    for l in range(lanes):
         centre[l] = m[l] if m[l] > far or m[l] < -far else <real> 0.0
         n[l] = (m[l] if centre[l] == 0 else <real> 0.0) * <real> 1.4426950408889634
         n[l] = (n[l] + round_magic(far)) - round_magic(far)
@@ -395,7 +399,8 @@ cdef inline void exp_each(const real* y, const real* magic, real* e) noexcept no
             e[l] = exp_scaled(y[l], magic[l])
 
 
-cdef inline void choose_anchor(const real* top, const real* m, real* anchor) noexcept nogil:
+cdef inline void choose_anchor(const real* top, const real* m, Py_ssize_t lanes,
+                               real* anchor) noexcept nogil:
     # Where the sums of e_j start that are at most that of `top` <= m: 2**(LIFT + 8) times it, or a
     # little more. An anchor is larger than any term, so that what rounding loses is
     # e - ((s + e) - s), exactly, and CHUNK terms at most double it, so that taking it off again is
@@ -406,7 +411,7 @@ cdef inline void choose_anchor(const real* top, const real* m, real* anchor) noe
         least = -1000.0
     else:
         least = -110.0
-    for l in range(LANES):
+    for l in range(lanes):
         d = (top[l] - m[l]) * <real> 1.4426950408889634
         d = d if d > least else least
         anchor[l] = power_of_two(magic_of(d)) * (<real> 256.0 * lift_factor(d))
