@@ -83,7 +83,7 @@ cdef struct Tile:
     Py_ssize_t lanes                # lanes in use at the others
 
 cdef struct Span:
-    # Lane l of step i is at lane[l] + i * step, in items.
+    # Lane l of step i is at lane[l] + i * step, in items. (Lanes that are not in use may have any.)
     Py_ssize_t lane[LANES]
     Py_ssize_t step
     bint unit                       # the lanes are neighbours: only lane[0] is set, if for one row
@@ -109,7 +109,7 @@ cdef inline Tile tile_at(const Geometry* g, Py_ssize_t first, Py_ssize_t rows,
 
 cdef inline void place(const Array3* a, const Geometry* g, const Tile* tile,
                        Span* span) noexcept nogil:
-    cdef Py_ssize_t l, o, i
+    cdef Py_ssize_t l, o, i, first
     cdef Py_ssize_t between         # from a lane to the next
     if g.inner == 1:
         o = tile.first
@@ -121,13 +121,14 @@ cdef inline void place(const Array3* a, const Geometry* g, const Tile* tile,
         between = a.inner
     if tile.single:
         between = a.k
-    span.lane[0] = o * a.outer + i * a.inner
+    first = o * a.outer + i * a.inner
+    span.lane[0] = first
     span.step = LANES * a.k if tile.single else a.k
     span.unit = between == 1 and (tile.single or tile.rows == LANES)
     if tile.single and span.unit:
         return
-    for l in range(1, LANES if tile.single else tile.rows):
-        span.lane[l] = span.lane[0] + l * between
+    for l in range(LANES):
+        span.lane[l] = first + l * between
     if not tile.single and g.inner > 1 and i + tile.rows > g.inner:
         # The tile goes on in the next block of rows.
         span.unit = False
