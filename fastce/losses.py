@@ -805,6 +805,9 @@ class BinaryCrossEntropyWithLogits(Loss):
         job.pos_weight = job.broadcast("pos_weight", pos_weight)
         return job
 
+    def _plain(self, logits, target, want, out):
+        return kernels.plain_binary(logits, target, want, out)
+
 
 class BinaryCrossEntropy(Loss):
     """Cross-entropy of probabilities with targets in [0, 1], every element a sample.

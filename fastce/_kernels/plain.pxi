@@ -55,19 +55,84 @@ cdef bint apart(object a, object b) noexcept:
     return first + cnp.PyArray_NBYTES(a) <= second or second + cnp.PyArray_NBYTES(b) <= first
 
 
-cdef bint is_plain_out(object out, object array) noexcept:
-    # Whether the result in the shape of a plain `array` can be written to `out`, which may be None.
+cdef bint alike(object a, object b) noexcept:
+    # Whether two plain arrays have one type and shape, and are the same memory or share none.
     cdef int i
-    if out is None:
-        return True
-    if not (is_plain(out) and cnp.PyArray_ISWRITEABLE(out)
-            and cnp.PyArray_TYPE(out) == cnp.PyArray_TYPE(array)
-            and cnp.PyArray_NDIM(out) == cnp.PyArray_NDIM(array)):
+    if cnp.PyArray_TYPE(a) != cnp.PyArray_TYPE(b) or cnp.PyArray_NDIM(a) != cnp.PyArray_NDIM(b):
         return False
-    for i in range(cnp.PyArray_NDIM(array)):
-        if cnp.PyArray_DIM(out, i) != cnp.PyArray_DIM(array, i):
+    for i in range(cnp.PyArray_NDIM(a)):
+        if cnp.PyArray_DIM(a, i) != cnp.PyArray_DIM(b, i):
             return False
-    return cnp.PyArray_DATA(out) == cnp.PyArray_DATA(array) or apart(out, array)
+    return cnp.PyArray_DATA(a) == cnp.PyArray_DATA(b) or apart(a, b)
+
+
+cdef bint is_plain_out(object out, object array) noexcept:
+    # Whether a result like a plain `array` can be written to `out`, which may be None.
+    return out is None or (is_plain(out) and cnp.PyArray_ISWRITEABLE(out) and alike(out, array))
+
+
+cdef bint in_unit_range(const real* x, Py_ssize_t n) noexcept nogil:
+    # Whether all are in [0, 1]; NaN is not.
+    cdef Py_ssize_t i
+    cdef Py_ssize_t bad = 0
+    for i in range(n):
+        bad += not ((x[i] >= 0) & (x[i] <= 1))
+    return bad == 0
+
+
+def plain_binary(logits, target, int want, out):
+    """Return the mean sigmoid cross-entropy, its gradient or both, or None if it is not plain."""
+    if not (is_plain_float(logits) and is_plain_float(target) and is_plain_out(out, logits)
+            and alike(target, logits) and (out is None or alike(out, target))):
+        return None
+    cdef int kind = cnp.PyArray_TYPE(logits)
+    cdef bint wide = kind == cnp.NPY_DOUBLE
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(logits)
+    cdef bint fits
+    cdef Pointwise a
+    cdef Array2 absent
+    cdef cnp.npy_intp pieces
+    cdef double mean
+    cdef float mean32
+    if n == 0:
+        return None
+    absent.data = NULL
+    absent.row = absent.column = 0
+    absent.flat = False
+    a.loss = SIGMOID_CROSS_ENTROPY
+    a.n = a.columns = n
+    a.x.data, a.x.row, a.x.column, a.x.flat = cnp.PyArray_DATA(logits), n, 1, True
+    a.t = a.grad = a.x
+    a.t.data = cnp.PyArray_DATA(target)
+    with nogil:
+        if wide:
+            fits = in_unit_range(<const double*> a.t.data, n)
+        else:
+            fits = in_unit_range(<const float*> a.t.data, n)
+    if not fits:
+        return None
+    a.weight = a.pos_weight = a.v = a.value = a.hess = absent
+    a.smoothing = a.gamma = 0
+    a.alpha = -1
+    a.scale = 1.0 / n
+    if want & GRAD:
+        if out is None:
+            out = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(logits), cnp.PyArray_DIMS(logits), kind, 0)
+        a.grad.data = cnp.PyArray_DATA(out)
+    else:
+        a.grad = absent
+    a.sums = NULL
+    if want & VALUE:
+        pieces = piece_count(&a)
+        sums = cnp.PyArray_EMPTY(1, &pieces, cnp.NPY_DOUBLE, 0)
+        a.sums = <double*> cnp.PyArray_DATA(sums)
+    with nogil:
+        mean = pointwise_run(&a, wide) / n
+    if want == GRAD:
+        return out
+    mean32 = <float> mean
+    value = PyArray_Scalar(&mean if wide else <void*> &mean32, cnp.PyArray_DESCR(logits), NULL)
+    return value if want == VALUE else (value, out)
 
 
 cdef void classes_last(object array, Geometry* g, Array3* a):
