@@ -136,17 +136,34 @@ cdef inline const real* near_row(const real* x, const Array3* a, const Geometry*
     return x + (batch.first + r) * g.k
 
 
+cdef inline const real* near_tile(const real* x, const Array3* a, const Geometry* g,
+                                  const Tile* tile, Py_ssize_t r, Py_ssize_t* step) noexcept nogil:
+    # Where the tile of many rows r rows further on starts, as sweep fetches it: LANES items at a
+    # time, so many items apart. NULL if it is not made of such runs.
+    cdef Py_ssize_t o
+    step[0] = LANES
+    if x == NULL:
+        return NULL
+    if g.inner == 1 and a.outer == 1 or g.inner > 1 and a.inner == 1:
+        step[0] = a.k
+        o = tile.first // g.inner
+        return x + o * a.outer + (tile.first - o * g.inner) * a.inner + r
+    return near_row(x, a, g, tile, r)
+
+
 cdef inline void sweep_many(const real* x, const Array3* xa, const Geometry* g, const Tile* tile,
                             const Py_ssize_t* target, const real* centre, const real* low,
                             const real* magic, const real* anchor, bint far, real* b, real* out,
                             const Array3* oa, real* total, real* lost) noexcept nogil:
     # batch_sums of many rows.
-    cdef Py_ssize_t chunk, start, steps
+    cdef Py_ssize_t chunk, start, steps, x_step, out_step
+    cdef const real* ahead = near_tile(x, xa, g, tile, LANES if tile.chunks == 1 else 0, &x_step)
+    cdef const real* result = near_tile(<const real*> out, oa, g, tile, 0, &out_step)
     cdef Span xs
     cdef Span os
     if tile.chunks == 1:
-        sweep(b, tile.steps, far, centre, low, magic, anchor, near_row(x, xa, g, tile, LANES),
-              near_row(out, oa, g, tile, 0), True, total, lost)
+        sweep(b, tile.steps, far, centre, low, magic, anchor, ahead, x_step, result, out_step, True,
+              total, lost)
         return
     place(xa, g, tile, &xs)
     if out != NULL:
@@ -155,8 +172,10 @@ cdef inline void sweep_many(const real* x, const Array3* xa, const Geometry* g, 
         start = chunk * CHUNK
         steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
         load_masked(x, &xs, tile, start, steps, target, b)
-        sweep(b, steps, far, centre, low, magic, anchor, <const real*> NULL, <const real*> NULL,
-              chunk == 0, total, lost)
+        sweep(b, steps, far, centre, low, magic, anchor,
+              ahead + (start + CHUNK) * x_step if ahead != NULL else NULL, x_step,
+              result + start * out_step if result != NULL else NULL, out_step, chunk == 0, total,
+              lost)
         if out != NULL:
             store(out, &os, tile, start, steps, <const real*> b)
 

@@ -570,8 +570,8 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
             exp_pass(b, steps, centre, low, magic, mark, rest, lost1, m, top_e, top_count,
                      below, lost2)
         else:
-            sweep(b, steps, far, centre, low, magic, anchor, <const real*> NULL,
-              <const real*> NULL, start == 0, rest, lost1)
+            sweep(b, steps, far, centre, low, magic, anchor, <const real*> NULL, 0,
+                  <const real*> NULL, 0, start == 0, rest, lost1)
         if by_top and by_target and (product or not whole):
             mask_targets(target, rows, tile.single, start, steps, b, target_e)
         if product:

@@ -148,9 +148,9 @@ static inline void fastce_add_pair_f(__m512 e, __m512 f, __m512 *s, __m512 *q)
 
 /* `sweep` of tiles.pxi, the anchor taken off. */
 static inline void fastce_sweep_d(double *b, ptrdiff_t steps, const double *low,
-                                  const double *magic, const double *anchor,
-                                  const double *ahead, const double *result, double *total,
-                                  double *lost)
+                                  const double *magic, const double *anchor, const double *ahead,
+                                  ptrdiff_t ahead_step, const double *result,
+                                  ptrdiff_t result_step, double *total, double *lost)
 {
     for (int l = 0; l < FASTCE_LANES; l += 8) {
         const __m512d least = _mm512_loadu_pd(low + l);
@@ -161,12 +161,12 @@ static inline void fastce_sweep_d(double *b, ptrdiff_t steps, const double *low,
         ptrdiff_t i = 0;
         for (; i + 1 < steps; i += 2, x += 2 * FASTCE_LANES) {
             if (ahead) {
-                __builtin_prefetch(ahead + i * FASTCE_LANES + l);
-                __builtin_prefetch(ahead + (i + 1) * FASTCE_LANES + l);
+                __builtin_prefetch(ahead + i * ahead_step + l);
+                __builtin_prefetch(ahead + (i + 1) * ahead_step + l);
             }
             if (result) {
-                __builtin_prefetch(result + i * FASTCE_LANES + l, 1);
-                __builtin_prefetch(result + (i + 1) * FASTCE_LANES + l, 1);
+                __builtin_prefetch(result + i * result_step + l, 1);
+                __builtin_prefetch(result + (i + 1) * result_step + l, 1);
             }
             __m512d e = fastce_exp8(_mm512_max_pd(least, _mm512_loadu_pd(x)), base);
             __m512d f = fastce_exp8(_mm512_max_pd(least, _mm512_loadu_pd(x + FASTCE_LANES)), base);
@@ -185,9 +185,9 @@ static inline void fastce_sweep_d(double *b, ptrdiff_t steps, const double *low,
 }
 
 static inline void fastce_sweep_f(float *b, ptrdiff_t steps, const float *low,
-                                  const float *magic, const float *anchor,
-                                  const float *ahead, const float *result, float *total,
-                                  float *lost)
+                                  const float *magic, const float *anchor, const float *ahead,
+                                  ptrdiff_t ahead_step, const float *result,
+                                  ptrdiff_t result_step, float *total, float *lost)
 {
     for (int l = 0; l < FASTCE_LANES; l += 16) {
         const __m512 least = _mm512_loadu_ps(low + l);
@@ -198,12 +198,12 @@ static inline void fastce_sweep_f(float *b, ptrdiff_t steps, const float *low,
         ptrdiff_t i = 0;
         for (; i + 1 < steps; i += 2, x += 2 * FASTCE_LANES) {
             if (ahead) {
-                __builtin_prefetch(ahead + i * FASTCE_LANES + l);
-                __builtin_prefetch(ahead + (i + 1) * FASTCE_LANES + l);
+                __builtin_prefetch(ahead + i * ahead_step + l);
+                __builtin_prefetch(ahead + (i + 1) * ahead_step + l);
             }
             if (result) {
-                __builtin_prefetch(result + i * FASTCE_LANES + l, 1);
-                __builtin_prefetch(result + (i + 1) * FASTCE_LANES + l, 1);
+                __builtin_prefetch(result + i * result_step + l, 1);
+                __builtin_prefetch(result + (i + 1) * result_step + l, 1);
             }
             __m512 e = fastce_exp16(_mm512_max_ps(least, _mm512_loadu_ps(x)), base);
             __m512 f = fastce_exp16(_mm512_max_ps(least, _mm512_loadu_ps(x + FASTCE_LANES)), base);
@@ -473,10 +473,10 @@ static inline void fastce_store_rows_f(float *x, const ptrdiff_t *lane, ptrdiff_
 #define FASTCE_HAS_EXP_LANES 0
 #define fastce_exp_each_d(y, magic, e) ((void) 0)
 #define fastce_exp_each_f(y, magic, e) ((void) 0)
-#define fastce_sweep_d(b, steps, low, magic, anchor, ahead, result, total, lost) \
-    ((void) 0)
-#define fastce_sweep_f(b, steps, low, magic, anchor, ahead, result, total, lost) \
-    ((void) 0)
+#define fastce_sweep_d(b, steps, low, magic, anchor, ahead, ahead_step, result, result_step, \
+                       total, lost) ((void) 0)
+#define fastce_sweep_f(b, steps, low, magic, anchor, ahead, ahead_step, result, result_step, \
+                       total, lost) ((void) 0)
 #define fastce_sweep_run_d(x, count, masked, low, magic, anchor, ahead, out, total, lost) \
     ((void) 0)
 #define fastce_sweep_run_f(x, count, masked, low, magic, anchor, ahead, out, total, lost) \

@@ -357,10 +357,14 @@ cdef void backward_tile(bint logarithm, const Geometry* g, const Array3* ga, con
 
 
 cdef inline bint side_by_side(const Geometry* g, const Array3* x) noexcept nogil:
-    # Whether a tile of many rows suits.
+    # Whether a tile of many rows suits: for few classes, and where rows lie side by side.
     if g.outer * g.inner <= FEW_ROWS:
         return False
-    return g.k <= FEW_CLASSES or (x.k != 1 and x.inner == 1 and g.inner >= LANES)
+    if g.k <= FEW_CLASSES:
+        return True
+    if g.inner == 1:
+        return x.k != 1 and x.outer == 1 and g.outer >= LANES
+    return x.k != 1 and x.inner == 1 and g.inner >= LANES
 
 
 cdef inline Py_ssize_t tile_count(const Geometry* g, bint beside) noexcept nogil:
@@ -448,6 +452,17 @@ cdef void softmax_run(int op, const Geometry* g, const Array3* x, const Array3* 
     feclearexcept(FE_ALL_EXCEPT)
 
 
+cdef int bring_together(const Geometry* g, Array3* xa, const Array3* oa, object x,
+                        object out) except -1:
+    # Long rows with gaps between the classes are copied to where the result will be, and taken from
+    # there: each would be gathered twice. x and `out` are the arrays of xa and oa.
+    if out is not None and xa.data != oa.data and xa.k != 1 and oa.k == 1 and \
+            not side_by_side(g, xa):
+        cnp.PyArray_CopyInto(out, x)
+        xa[0] = oa[0]
+    return 0
+
+
 def softmax_family(int op, x, y, row):
     """Run `op` on x (outer, k, inner), writing y of that shape or row (outer * inner,)."""
     cdef Geometry g
@@ -460,6 +475,7 @@ def softmax_family(int op, x, y, row):
     geometry_of(x, &g)
     array3(x, &xa)
     array3(y, &ya)
+    bring_together(&g, &xa, &ya, x, y)
     with nogil:
         softmax_run(op, &g, &xa, &ya, row_data, wide)
 

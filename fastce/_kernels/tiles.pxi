@@ -40,11 +40,13 @@ cdef extern from "exp_lanes.h" nogil:
     void fastce_exp_each_d(const double* y, const double* magic, double* e)
     void fastce_exp_each_f(const float* y, const float* magic, float* e)
     void fastce_sweep_d(double* b, Py_ssize_t steps, const double* low, const double* magic,
-                        const double* anchor, const double* ahead, const double* result,
-                        double* total, double* lost)
+                        const double* anchor, const double* ahead, Py_ssize_t ahead_step,
+                        const double* result, Py_ssize_t result_step, double* total,
+                        double* lost)
     void fastce_sweep_f(float* b, Py_ssize_t steps, const float* low, const float* magic,
-                        const float* anchor, const float* ahead, const float* result,
-                        float* total, float* lost)
+                        const float* anchor, const float* ahead, Py_ssize_t ahead_step,
+                        const float* result, Py_ssize_t result_step, float* total,
+                        float* lost)
     void fastce_sweep_run_d(const double* x, Py_ssize_t count, Py_ssize_t masked, double low,
                             double magic, double anchor, const double* ahead, double* out,
                             double* total, double* lost)
@@ -149,7 +151,7 @@ cdef inline void nowhere(Span* span) noexcept nogil:
 cdef inline void load(const real* x, const Span* span, const Tile* tile, Py_ssize_t start,
                       Py_ssize_t steps, real fill, real* b) noexcept nogil:
     # b (steps, LANES) = the tile's steps start, start + 1, ...; lanes not in use get `fill`.
-    cdef Py_ssize_t i, l
+    cdef Py_ssize_t i, l, between
     cdef Py_ssize_t whole = steps
     cdef const real* lane
     if start + steps == tile.steps and tile.last < LANES and tile.single:
@@ -159,7 +161,12 @@ cdef inline void load(const real* x, const Span* span, const Tile* tile, Py_ssiz
         lane = x + (start + whole) * span.step
         for l in range(tile.last):
             b[whole * LANES + l] = lane[span.lane[0] + l if span.unit else span.lane[l]]
-    if span.unit and span.step == LANES:
+    if tile.single and not span.unit:
+        lane = x + span.lane[0] + start * span.step
+        between = span.lane[1] - span.lane[0]
+        for i in range(whole * LANES):
+            b[i] = lane[i * between]
+    elif span.unit and span.step == LANES:
         memcpy(b, x + span.lane[0] + start * LANES, whole * LANES * sizeof(real))
     elif span.unit:
         for i in range(whole):
@@ -227,7 +234,7 @@ cdef inline void store_scaled(real* x, const Span* span, const Tile* tile, Py_ss
 cdef inline void store(real* x, const Span* span, const Tile* tile, Py_ssize_t start,
                        Py_ssize_t steps, const real* b) noexcept nogil:
     # The inverse of `load`.
-    cdef Py_ssize_t i, l
+    cdef Py_ssize_t i, l, between
     cdef Py_ssize_t whole = steps
     cdef real* lane
     if start + steps == tile.steps and tile.last < LANES and tile.single:
@@ -235,7 +242,12 @@ cdef inline void store(real* x, const Span* span, const Tile* tile, Py_ssize_t s
         lane = x + (start + whole) * span.step
         for l in range(tile.last):
             lane[span.lane[0] + l if span.unit else span.lane[l]] = b[whole * LANES + l]
-    if span.unit and span.step == LANES:
+    if tile.single and not span.unit:
+        lane = x + span.lane[0] + start * span.step
+        between = span.lane[1] - span.lane[0]
+        for i in range(whole * LANES):
+            lane[i * between] = b[i]
+    elif span.unit and span.step == LANES:
         memcpy(x + span.lane[0] + start * LANES, b, whole * LANES * sizeof(real))
     elif span.unit:
         for i in range(whole):
@@ -420,10 +432,12 @@ cdef inline void choose_anchor(const real* top, const real* m, Py_ssize_t lanes,
 
 cdef inline void sweep(real* b, Py_ssize_t steps, bint far, const real* centre, const real* low,
                        const real* magic, const real* anchor, const real* ahead,
-                       const real* result, bint first, real* total, real* lost) noexcept nogil:
+                       Py_ssize_t ahead_step, const real* result, Py_ssize_t result_step,
+                       bint first, real* total, real* lost) noexcept nogil:
     # b = e_j, for at most CHUNK steps; total + lost are the sums of the chunks so far, of which
     # this may be the first. Steps are added in pairs. While this computes, memory is brought near:
-    # at `ahead` what will be read next, at `result` what will be written (either may be NULL).
+    # at `ahead` what will be read next, at `result` what will be written, so many items from a step
+    # to the next (either may be NULL).
     cdef Py_ssize_t i, l
     cdef real s[LANES]
     cdef real q[LANES]
@@ -436,18 +450,20 @@ cdef inline void sweep(real* b, Py_ssize_t steps, bint far, const real* centre, 
                 b[i * LANES + l] = b[i * LANES + l] - centre[l]
     if FASTCE_HAS_EXP_LANES:
         if real is double:
-            fastce_sweep_d(b, steps, low, magic, anchor, ahead, result, s, q)
+            fastce_sweep_d(b, steps, low, magic, anchor, ahead, ahead_step, result,
+                           result_step, s, q)
         else:
-            fastce_sweep_f(b, steps, low, magic, anchor, ahead, result, s, q)
+            fastce_sweep_f(b, steps, low, magic, anchor, ahead, ahead_step, result,
+                           result_step, s, q)
     else:
         memcpy(s, anchor, LANES * sizeof(real))
         fill_lanes(q, <real> 0.0)
         for i in range(steps):
             for l in range(<Py_ssize_t> (LANES * sizeof(real)) // 64):
                 if ahead != NULL:
-                    FASTCE_PREFETCH(<const char*> (ahead + i * LANES) + 64 * l)
+                    FASTCE_PREFETCH(<const char*> (ahead + i * ahead_step) + 64 * l)
                 if result != NULL:
-                    FASTCE_PREFETCH_WRITE(<const char*> (result + i * LANES) + 64 * l)
+                    FASTCE_PREFETCH_WRITE(<const char*> (result + i * result_step) + 64 * l)
             for l in range(LANES):
                 t = b[i * LANES + l]
                 e[l] = exp_scaled(low[l] if low[l] > t else t, magic[l])
