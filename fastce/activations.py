@@ -130,6 +130,9 @@ softplus_backward = _ufunc(
 
 
 def _along_axis(operation, x, axis, out):
+    plain = kernels.plain_softmax_family(operation, x, axis, out)
+    if plain is not None:
+        return plain
     x = _arrays.real("x", x)
     rows = _arrays.Rows("x", x, _arrays.axis_tuple(axis, x.ndim))
     _arrays.at_least_one_class("x", x, rows.k)
@@ -266,6 +269,10 @@ def logsumexp(x, axis=-1, *, b=None, keepdims=False, return_sign=False, out=None
     >>> float(fastce.logsumexp([0.0, -40.0]))
     4.248354255291589e-18
     """
+    if b is None and keepdims is False and return_sign is False:
+        plain = kernels.plain_softmax_family(kernels.OPERATIONS["logsumexp"], x, axis, out)
+        if plain is not None:
+            return plain
     keepdims = _arrays.flag("keepdims", keepdims)
     return_sign = _arrays.flag("return_sign", return_sign)
     x = _arrays.real("x", x)

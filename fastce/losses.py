@@ -98,7 +98,7 @@ class Loss:
         0.6931471805599453
         """
         if not options:
-            plain = self._plain(logits, target, VALUE)
+            plain = self._plain(logits, target, VALUE, None)
             if plain is not None:
                 return plain
         return self._evaluate(VALUE, logits, target, None, None, **options)[0]
@@ -129,8 +129,8 @@ class Loss:
         >>> fastce.cross_entropy.grad([[0.0, 0.0]], [1])
         array([[ 0.5, -0.5]])
         """
-        if not options and out is None:
-            plain = self._plain(logits, target, GRAD)
+        if not options:
+            plain = self._plain(logits, target, GRAD, out)
             if plain is not None:
                 return plain
         return self._evaluate(GRAD, logits, target, None, (out,), **options)[1]
@@ -165,8 +165,8 @@ class Loss:
         >>> grad
         array([[ 0.5, -0.5]])
         """
-        if not options and out is None:
-            plain = self._plain(logits, target, VALUE | GRAD)
+        if not options:
+            plain = self._plain(logits, target, VALUE | GRAD, out)
             if plain is not None:
                 return plain
         value, grad, _ = self._evaluate(VALUE | GRAD, logits, target, None, (out,), **options)
@@ -230,7 +230,7 @@ class Loss:
         """
         return self._evaluate(PRODUCT, logits, target, v, (out,), **options)[1]
 
-    def _plain(self, logits, target, want):
+    def _plain(self, logits, target, want, out):
         """Return the result of a call without options, if there is a short way; else None."""
 
     def _check_options(self, options):
@@ -533,8 +533,8 @@ class CrossEntropy(Loss):
         job.set_target(target, weight, ignore_index)
         return job
 
-    def _plain(self, logits, target, want):
-        return kernels.plain_cross_entropy(logits, target, want)
+    def _plain(self, logits, target, want, out):
+        return kernels.plain_cross_entropy(logits, target, want, out)
 
 
 class NLLLoss(Loss):
@@ -804,6 +804,9 @@ class BinaryCrossEntropyWithLogits(Loss):
         job.weight = job.broadcast("weight", weight)
         job.pos_weight = job.broadcast("pos_weight", pos_weight)
         return job
+
+    def _plain(self, logits, target, want, out):
+        return kernels.plain_binary(logits, target, want, out)
 
 
 class BinaryCrossEntropy(Loss):

@@ -308,6 +308,37 @@ def test_binary(name, target, dtype):
         check(op, method, (x, t), bound + 2, weight=weight, sample_weight=sample_weight)
 
 
+def _on_the_right_side(low, high):
+    return lambda rng, sign, dtype: sign * rng.uniform(low, high * VANISH[dtype], sign.size)
+
+
+BINARY_BATCHES = {
+    "moderate": lambda rng, sign, dtype: rng.normal(0, 3, sign.size),
+    "right": _on_the_right_side(0.0, 0.95),
+    "nearly vanished": _on_the_right_side(30.0, 1.0),
+    "wrong": lambda rng, sign, dtype: -sign * rng.uniform(0, FAR[dtype], sign.size),
+    "undecided": lambda rng, sign, dtype: sign * 10.0 ** rng.uniform(-20, 0, sign.size),
+}
+
+
+@dtypes
+@pytest.mark.parametrize("n", [1, 31, 33, 512, 700])
+@pytest.mark.parametrize("kind", BINARY_BATCHES)
+def test_the_mean_of_a_binary_batch(kind, n, dtype):
+    """The mean takes one logarithm for many samples, and loses nothing of them."""
+    rng = seeded(kind, n)
+    t = rng.integers(2, size=n).astype(dtype)
+    x = BINARY_BATCHES[kind](rng, 2 * t - 1, dtype).astype(dtype)
+    with mpmath.workdps(50):
+        sides = zip(map(float, x), map(bool, t), strict=True)
+        losses = (mpmath.log1p(mpmath.exp(-a if yes else mpmath.mpf(a))) for a, yes in sides)
+        exact = mpmath.fsum(losses) / n
+        got = fastce.binary_cross_entropy_with_logits(x, t)
+        exact = np.array([exact], dtype=object)
+        error = ulp_errors(np.array([got]), exact, exact)
+    assert error <= BOUNDS["binary_cross_entropy_with_logits[binary]"]
+
+
 CONFIDENT = [
     # lead of the true class, loss in float64
     (40.0, 4.248354255291589e-18),

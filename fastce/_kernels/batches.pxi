@@ -2,9 +2,12 @@
 #
 # A batch is up to LANES rows, and lane l of what is known of its rows (the largest logit, the sum of
 # the e_j, ...) belongs to row l, so that all of this is computed for the whole batch at once. The
-# classes are in a tile of many rows or, where the rows are long, in one tile for each row, `many`
-# and `in_turn`: those of row r stand from b + r * steps * LANES on. Where even one tile is more than
-# a buffer holds, it is taken a chunk at a time, and the e_j wait in the result.
+# classes are taken in one of two ways:
+#
+#   many      a tile of many rows, in a buffer; where it has more steps than a buffer holds, it is
+#             taken a chunk at a time, and the e_j wait in the result
+#   in_turn   long rows, one after the other, each a chunk at a time from where it lies, and the e_j
+#             wait in the result; only rows that are not runs of memory go through a buffer
 
 ctypedef char in_turn
 ctypedef short many
@@ -14,16 +17,26 @@ ctypedef fused layout:
     many
 
 
+cdef enum:
+    BATCH_ITEMS = 16384             # a batch of long rows and its results stay near the processor
+    AHEAD_ITEMS = 65536             # a row longer than this is not fetched ahead
+
+
 cdef inline Py_ssize_t batch_size(const Geometry* g, bint side_by_side) noexcept nogil:
-    cdef Py_ssize_t steps = (g.k + LANES - 1) // LANES
     if side_by_side:
         return LANES
-    return max(<Py_ssize_t> 1, min(<Py_ssize_t> LANES, CHUNK // steps))
+    return max(<Py_ssize_t> 1, min(<Py_ssize_t> LANES, <Py_ssize_t> BATCH_ITEMS // g.k))
 
 
 cdef inline Tile batch_number(const Geometry* g, Py_ssize_t t, bint side_by_side) noexcept nogil:
     cdef Py_ssize_t size = batch_size(g, side_by_side)
     return tile_at(g, t * size, min(size, g.outer * g.inner - t * size), not side_by_side)
+
+
+cdef inline Py_ssize_t lanes_of(const Tile* batch, real kind) noexcept nogil:
+    # The lanes that the numbers of its rows take: whole vectors.
+    cdef Py_ssize_t vector = 64 // sizeof(real)
+    return (batch.rows + vector - 1) // vector * vector
 
 
 cdef inline Py_ssize_t batch_count(const Geometry* g, bint side_by_side) noexcept nogil:
@@ -40,17 +53,14 @@ cdef inline Tile row_of(const Tile* batch, Py_ssize_t r) noexcept nogil:
 
 cdef inline void mask_targets_of(const Tile* tile, Py_ssize_t start, Py_ssize_t steps,
                                  const Py_ssize_t* target, real* b) noexcept nogil:
-    # The target of each row becomes -inf in b; where it is IGNORED, the whole row becomes zeros.
-    cdef Py_ssize_t l, i, lane, step
+    # For many rows: the target of each becomes -inf in b; where it is IGNORED, the whole row zeros.
+    cdef Py_ssize_t l, i
     for l in range(tile.rows):
-        lane = target[l] % LANES if tile.single else l
-        step = (target[l] // LANES if tile.single else target[l]) - start
-        if target[l] >= 0 and 0 <= step < steps:
-            b[step * LANES + lane] = -<real> INFINITY
+        if start <= target[l] < start + steps:
+            b[(target[l] - start) * LANES + l] = -<real> INFINITY
         elif target[l] == IGNORED:
             for i in range(steps):
-                for lane in range(0 if tile.single else l, LANES if tile.single else l + 1):
-                    b[i * LANES + lane] = 0
+                b[i * LANES + l] = 0
 
 
 cdef inline void load_masked(const real* x, const Span* span, const Tile* tile, Py_ssize_t start,
@@ -60,16 +70,43 @@ cdef inline void load_masked(const real* x, const Span* span, const Tile* tile, 
         mask_targets_of(tile, start, steps, target, b)
 
 
+cdef inline const real* run_of(const real* x, const Span* span, const Tile* tile, Py_ssize_t k,
+                               Py_ssize_t chunk, Py_ssize_t* count, real* b) noexcept nogil:
+    # The values of one row's chunk as a run of memory: where they lie, or in b.
+    cdef Py_ssize_t start = chunk * CHUNK
+    count[0] = min(k - start * LANES, <Py_ssize_t> CHUNK * LANES)
+    if span.unit:
+        return x + span.lane[0] + start * LANES
+    load(x, span, tile, start, min(tile.steps - start, <Py_ssize_t> CHUNK), -<real> INFINITY, b)
+    return b
+
+
+cdef inline real row_max(const real* x, const Span* span, const Tile* tile, Py_ssize_t k,
+                         Py_ssize_t masked, real* b) noexcept nogil:
+    # The largest value of one row, but for x[masked].
+    cdef Py_ssize_t chunk, count, cut
+    cdef const real* run
+    cdef real m[LANES]
+    fill_lanes(m, -<real> INFINITY)
+    for chunk in range(tile.chunks):
+        run = run_of(x, span, tile, k, chunk, &count, b)
+        cut = masked - chunk * CHUNK * LANES
+        if 0 <= cut < count:
+            max_run(run, cut, m)
+            max_run(run + cut + 1, count - cut - 1, m)
+        else:
+            max_run(run, count, m)
+    return lanes_max(m)
+
+
 cdef inline void batch_load(const real* x, const Array3* xa, const Geometry* g, const Tile* batch,
-                            const Py_ssize_t* target, real* b, real* top,
+                            const Py_ssize_t* target, const real* target_x, real* b, real* top,
                             layout how) noexcept nogil:
-    # The logits into b, their targets masked, and the largest of each row that is left into `top`.
+    # The largest logit of each row but for its target (0 if that is IGNORED) into `top`. For many
+    # rows, the logits into b, the targets masked.
     cdef Py_ssize_t r, chunk, start, steps
-    cdef bint again
     cdef Span span
     cdef Tile tile
-    cdef real* row
-    cdef real m[LANES]
     fill_lanes(top, -<real> INFINITY)
     if layout is many:
         place(xa, g, batch, &span)
@@ -80,47 +117,54 @@ cdef inline void batch_load(const real* x, const Array3* xa, const Geometry* g, 
             max_pass(b, steps, top)
     else:
         for r in range(batch.rows):
+            if target != NULL and target[r] == IGNORED:
+                top[r] = 0
+                continue
             tile = row_of(batch, r)
             place(xa, g, &tile, &span)
-            fill_lanes(m, -<real> INFINITY)
-            if batch.chunks == 1:
-                row = b + r * batch.steps * LANES
-                load_max(x, &span, &tile, row, m)
-                top[r] = lanes_max(m)
-                if target == NULL:
-                    continue
-                again = target[r] == IGNORED or row[target[r]] == top[r]
-                mask_targets_of(&tile, 0, batch.steps, target + r, row)
-                if not again:
-                    continue
-                fill_lanes(m, -<real> INFINITY)
-                max_pass(<const real*> row, batch.steps, m)
-            else:
-                for chunk in range(batch.chunks):
-                    start = chunk * CHUNK
-                    steps = min(batch.steps - start, <Py_ssize_t> CHUNK)
-                    load_masked(x, &span, &tile, start, steps, target, b)
-                    max_pass(b, steps, m)
-            top[r] = lanes_max(m)
+            top[r] = row_max(x, &span, &tile, g.k, <Py_ssize_t> -1, b)
+            if target != NULL and top[r] == target_x[r]:
+                top[r] = row_max(x, &span, &tile, g.k, target[r], b)
 
 
 cdef inline const real* near_row(const real* x, const Array3* a, const Geometry* g,
                                  const Tile* batch, Py_ssize_t r) noexcept nogil:
-    # Where row r after the batch's first one starts, if rows are runs of memory and follow each
-    # other. (It may be beyond the array: it is for prefetching.)
-    if x == NULL or a.k != 1 or g.inner != 1 or a.outer != g.k:
+    # Where row r after the batch's first one starts, if rows are runs of memory that follow each
+    # other and are not too long. (It may be beyond the array: it is for prefetching.)
+    if x == NULL or a.k != 1 or g.inner != 1 or a.outer != g.k or g.k > AHEAD_ITEMS:
         return NULL
     return x + (batch.first + r) * g.k
 
 
-cdef inline void sweep_chunks(const real* x, const Array3* xa, const Geometry* g, const Tile* tile,
-                              const Py_ssize_t* target, const real* centre, const real* low,
-                              const real* magic, const real* anchor, bint far, real* b, real* out,
-                              const Array3* oa, real* total, real* lost) noexcept nogil:
-    # `sweep` of a tile of several chunks; the e_j go to `out`, if it is not NULL.
-    cdef Py_ssize_t chunk, start, steps
+cdef inline const real* near_tile(const real* x, const Array3* a, const Geometry* g,
+                                  const Tile* tile, Py_ssize_t r, Py_ssize_t* step) noexcept nogil:
+    # Where the tile of many rows r rows further on starts, as sweep fetches it: LANES items at a
+    # time, so many items apart. NULL if it is not made of such runs.
+    cdef Py_ssize_t o
+    step[0] = LANES
+    if x == NULL:
+        return NULL
+    if g.inner == 1 and a.outer == 1 or g.inner > 1 and a.inner == 1:
+        step[0] = a.k
+        o = tile.first // g.inner
+        return x + o * a.outer + (tile.first - o * g.inner) * a.inner + r
+    return near_row(x, a, g, tile, r)
+
+
+cdef inline void sweep_many(const real* x, const Array3* xa, const Geometry* g, const Tile* tile,
+                            const Py_ssize_t* target, const real* centre, const real* low,
+                            const real* magic, const real* anchor, bint far, real* b, real* out,
+                            const Array3* oa, real* total, real* lost) noexcept nogil:
+    # batch_sums of many rows.
+    cdef Py_ssize_t chunk, start, steps, x_step, out_step
+    cdef const real* ahead = near_tile(x, xa, g, tile, LANES if tile.chunks == 1 else 0, &x_step)
+    cdef const real* result = near_tile(<const real*> out, oa, g, tile, 0, &out_step)
     cdef Span xs
     cdef Span os
+    if tile.chunks == 1:
+        sweep(b, tile.steps, far, centre, low, magic, anchor, ahead, x_step, result, out_step, True,
+              total, lost)
+        return
     place(xa, g, tile, &xs)
     if out != NULL:
         place(oa, g, tile, &os)
@@ -128,55 +172,70 @@ cdef inline void sweep_chunks(const real* x, const Array3* xa, const Geometry* g
         start = chunk * CHUNK
         steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
         load_masked(x, &xs, tile, start, steps, target, b)
-        sweep(b, steps, far, centre, low, magic, anchor, <const real*> NULL, <const real*> NULL,
-              chunk == 0, total, lost)
+        sweep(b, steps, far, centre, low, magic, anchor,
+              ahead + (start + CHUNK) * x_step if ahead != NULL else NULL, x_step,
+              result + start * out_step if result != NULL else NULL, out_step, chunk == 0, total,
+              lost)
         if out != NULL:
             store(out, &os, tile, start, steps, <const real*> b)
+
+
+cdef inline void sweep_row(const real* x, const Array3* xa, const Geometry* g, const Tile* tile,
+                           Py_ssize_t masked, real centre, real low, real magic, real anchor,
+                           const real* ahead, real* b, real* out, const Array3* oa, real* total,
+                           real* lost) noexcept nogil:
+    # batch_sums of one row.
+    cdef Py_ssize_t chunk, start, count
+    cdef const real* run
+    cdef real* to
+    cdef Span xs
+    cdef Span os
+    cdef real sums[LANES]
+    cdef real rests[LANES]
+    place(xa, g, tile, &xs)
+    nowhere(&os)
+    if out != NULL:
+        place(oa, g, tile, &os)
+    for chunk in range(tile.chunks):
+        start = chunk * CHUNK
+        run = run_of(x, &xs, tile, g.k, chunk, &count, b)
+        to = out + os.lane[0] + start * LANES if os.unit else b
+        sweep_run(run, count, masked - start * LANES, centre, low, magic, anchor,
+                  ahead + start * LANES if ahead != NULL else NULL, to if out != NULL else NULL, b,
+                  chunk == 0, sums, rests)
+        if out != NULL and not os.unit:
+            store(out, &os, tile, start, min(tile.steps - start, <Py_ssize_t> CHUNK),
+                  <const real*> b)
+    fold_lanes(sums, rests, total, lost)
 
 
 cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, const Tile* batch,
                             const Py_ssize_t* target, const real* centre, const real* low,
                             const real* magic, const real* anchor, bint far, real* b, real* out,
                             const Array3* oa, real* total, real* lost, layout how) noexcept nogil:
-    # b = e_j, and their sum in each row. The e_j of a row that is longer than b go to `out`, if it
-    # is not NULL.
+    # The sum of the e_j in each row, but for its target. The e_j themselves are in b for many rows
+    # of a single chunk, and else in `out`, if it is not NULL.
     cdef Py_ssize_t r
-    cdef real centres[LANES]
-    cdef real lows[LANES]
-    cdef real magics[LANES]
-    cdef real anchors[LANES]
-    cdef real sums[LANES]
-    cdef real rests[LANES]
+    cdef Tile tile
     if layout is many:
-        if batch.chunks == 1:
-            sweep(b, batch.steps, far, centre, low, magic, anchor,
-                  near_row(x, xa, g, batch, LANES), near_row(out, oa, g, batch, 0), True, total,
-                  lost)
-        else:
-            sweep_chunks(x, xa, g, batch, target, centre, low, magic, anchor, far, b, out, oa,
-                         total, lost)
+        sweep_many(x, xa, g, batch, target, centre, low, magic, anchor, far, b, out, oa, total,
+                   lost)
     else:
         fill_lanes(total, <real> 1.0)
         fill_lanes(lost, <real> 0.0)
         for r in range(batch.rows):
-            fill_lanes(centres, centre[r])
-            fill_lanes(lows, low[r])
-            fill_lanes(magics, magic[r])
-            fill_lanes(anchors, anchor[r])
-            if batch.chunks == 1:
-                sweep(b + r * batch.steps * LANES, batch.steps, far, centres, lows, magics, anchors,
-                      near_row(x, xa, g, batch, batch.rows + r), near_row(out, oa, g, batch, r),
-                      True, sums, rests)
-            else:
-                sweep_chunks(x, xa, g, batch, target, centres, lows, magics, anchors, far, b, out,
-                             oa, sums, rests)
-            fold_lanes(sums, rests, &total[r], &lost[r])
-    settle(total, lost, False)
+            if target != NULL and target[r] == IGNORED:
+                continue
+            tile = row_of(batch, r)
+            sweep_row(x, xa, g, &tile, target[r] if target != NULL else <Py_ssize_t> -1, centre[r],
+                      low[r], magic[r], anchor[r], near_row(x, xa, g, batch, batch.rows + r), b,
+                      out, oa, &total[r], &lost[r])
+    settle(total, lost, lanes_of(batch, total[0]))
 
 
-cdef inline void scale_tile(real* out, const Array3* oa, const Geometry* g, const Tile* tile,
+cdef inline void scale_many(real* out, const Array3* oa, const Geometry* g, const Tile* tile,
                             real* b, const real* factor, const real* factor_low) noexcept nogil:
-    # batch_store of one tile.
+    # batch_store of many rows.
     cdef Py_ssize_t chunk, start, steps
     cdef Span span
     place(oa, g, tile, &span)
@@ -188,20 +247,28 @@ cdef inline void scale_tile(real* out, const Array3* oa, const Geometry* g, cons
         store_scaled(out, &span, tile, start, steps, b, factor, factor_low)
 
 
+cdef inline void scale_row(real* row, Py_ssize_t step, Py_ssize_t k, real factor,
+                           real factor_low) noexcept nogil:
+    # batch_store of one row. (+ 0.0: a factor below 0 would make -0.0 of 0.)
+    cdef Py_ssize_t j
+    if step == 1:
+        for j in range(k):
+            row[j] = row[j] * factor + (row[j] * factor_low + <real> 0.0)
+    else:
+        for j in range(k):
+            row[j * step] = row[j * step] * factor + (row[j * step] * factor_low + <real> 0.0)
+
+
 cdef inline void batch_store(real* out, const Array3* oa, const Geometry* g, const Tile* batch,
-                             real* b, const real* factor, const real* factor_low,
-                             layout how) noexcept nogil:
-    # out = e_j times the sum of two factors a row.
+                             const Py_ssize_t* target, real* b, const real* factor,
+                             const real* factor_low, layout how) noexcept nogil:
+    # out = e_j times the sum of two factors a row; 0 in rows whose target is IGNORED.
     cdef Py_ssize_t r
-    cdef Tile tile
-    cdef real factors[LANES]
-    cdef real lows[LANES]
     if layout is many:
-        scale_tile(out, oa, g, batch, b, factor, factor_low)
+        scale_many(out, oa, g, batch, b, factor, factor_low)
     else:
         for r in range(batch.rows):
-            tile = row_of(batch, r)
-            fill_lanes(factors, factor[r])
-            fill_lanes(lows, factor_low[r])
-            scale_tile(out, oa, g, &tile, b + r * batch.steps * LANES if batch.chunks == 1 else b,
-                       factors, lows)
+            if target != NULL and target[r] == IGNORED:
+                fill_row(out, oa, g, batch.first + r, <real> 0.0)
+            else:
+                scale_row(row_at(out, oa, g, batch.first + r), oa.k, g.k, factor[r], factor_low[r])

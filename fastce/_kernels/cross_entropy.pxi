@@ -15,6 +15,9 @@
 # s - e_j is summed without e_j, never subtracted: for the target (`rest`) and, where it is needed,
 # for the largest class (`below`).
 
+cdef enum:
+    FEW_TARGETS = 16                # classes; beyond, targets are looked up one by one
+
 cdef struct Xent:
     Geometry g
     Array3 x                        # logits
@@ -165,37 +168,73 @@ cdef inline void mask_targets(const Py_ssize_t* target, Py_ssize_t rows, bint si
             b[step * LANES + lane] = -<real> INFINITY if replacement == NULL else replacement[l]
 
 
-cdef inline void batch_targets(const Xent* a, const Tile* batch, Py_ssize_t* target, real* target_x,
+cdef inline void batch_targets(const Xent* a, const Tile* batch, Py_ssize_t* target,
                                real* w) noexcept nogil:
-    # The rows' targets, or IGNORED, their logits (0 for such a row), and the product of weights.
-    cdef const real* x = <const real*> a.x.data
+    # The rows' targets, or IGNORED, and the product of weights.
     cdef const real* weight = <const real*> a.weight
     cdef const real* row_weight = <const real*> a.row_weight
-    cdef Py_ssize_t l, o, i
+    cdef Py_ssize_t l
     cdef Py_ssize_t rows = batch.rows
     for l in range(LANES):
         target[l] = 0
-        target_x[l] = 0
         w[l] = 1
     for l in range(rows):
         target[l] = a.labels[batch.first + l]
     for l in range(rows):
         target[l] = IGNORED if target[l] == a.ignore else target[l]
-    o = batch.first // a.g.inner
-    i = batch.first - o * a.g.inner
-    for l in range(rows):
-        if target[l] != IGNORED:
-            target_x[l] = x[o * a.x.outer + i * a.x.inner + target[l] * a.x.k]
-        i += 1
-        if i == a.g.inner:
-            i = 0
-            o += 1
     if weight != NULL:
         for l in range(rows):
             w[l] = weight[max(target[l], <Py_ssize_t> 0)]
     if row_weight != NULL:
         for l in range(rows):
             w[l] = times(row_weight[batch.first + l], w[l])
+
+
+cdef inline void logits_of_targets(const Xent* a, const Tile* batch, const Py_ssize_t* target,
+                                   real* target_x) noexcept nogil:
+    # The logit of each row's target; 0 where that is IGNORED.
+    cdef const real* x = <const real*> a.x.data
+    cdef Py_ssize_t o = batch.first // a.g.inner
+    cdef Py_ssize_t i = batch.first - o * a.g.inner
+    cdef Py_ssize_t l
+    fill_lanes(target_x, <real> 0.0)
+    for l in range(batch.rows):
+        if target[l] != IGNORED:
+            target_x[l] = x[o * a.x.outer + i * a.x.inner + target[l] * a.x.k]
+        i += 1
+        if i == a.g.inner:
+            i = 0
+            o += 1
+
+
+cdef inline void load_few(const Xent* a, const Tile* batch, const Py_ssize_t* target, real* b,
+                          real* top, real* step_of_target, real* target_x) noexcept nogil:
+    # logits_of_targets and batch_load of many rows with few classes: every logit is asked whether it
+    # is the target's, which takes no detour over memory.
+    cdef Span span
+    cdef Py_ssize_t i, l
+    cdef bint hit
+    cdef bint any_ignored = False
+    cdef real x
+    place(&a.x, &a.g, batch, &span)
+    load(<const real*> a.x.data, &span, batch, 0, batch.steps, -<real> INFINITY, b)
+    for l in range(LANES):
+        step_of_target[l] = <real> target[l]
+        any_ignored |= target[l] == IGNORED
+    if any_ignored:
+        for i in range(batch.steps):
+            for l in range(LANES):
+                b[i * LANES + l] = <real> 0.0 if step_of_target[l] < 0 else b[i * LANES + l]
+    fill_lanes(top, -<real> INFINITY)
+    fill_lanes(target_x, <real> 0.0)
+    for i in range(batch.steps):
+        for l in range(LANES):
+            x = b[i * LANES + l]
+            hit = step_of_target[l] == <real> i
+            target_x[l] = x if hit else target_x[l]
+            x = -<real> INFINITY if hit else x
+            top[l] = x if x > top[l] else top[l]
+            b[i * LANES + l] = x
 
 
 cdef inline void store_at_targets(const Xent* a, const Tile* batch, const Py_ssize_t* target,
@@ -214,6 +253,21 @@ cdef inline void store_at_targets(const Xent* a, const Tile* batch, const Py_ssi
             o += 1
 
 
+cdef inline void store_few(const Xent* a, const Tile* batch, const real* step_of_target, real* b,
+                           const real* factor, const real* factor_low,
+                           const real* at_target) noexcept nogil:
+    # batch_store and store_at_targets of many rows with few classes.
+    cdef Span span
+    cdef Py_ssize_t i, l
+    cdef real y
+    for i in range(batch.steps):
+        for l in range(LANES):
+            y = b[i * LANES + l] * factor[l] + (b[i * LANES + l] * factor_low[l] + <real> 0.0)
+            b[i * LANES + l] = at_target[l] if step_of_target[l] == <real> i else y
+    place(&a.grad, &a.g, batch, &span)
+    store(<real*> a.grad.data, &span, batch, 0, batch.steps, <const real*> b)
+
+
 cdef void index_batch(const Xent* a, const Tile* batch, real kind, layout how) noexcept nogil:
     # Value and gradient where the targets are classes and there are no options but weights.
     cdef const real* x = <const real*> a.x.data
@@ -221,8 +275,10 @@ cdef void index_batch(const Xent* a, const Tile* batch, real kind, layout how) n
     cdef real* grad = <real*> a.grad.data
     cdef bint weighted = a.weight != NULL or a.row_weight != NULL
     cdef bint beyond = False
+    cdef bint few = False
     cdef bint far
     cdef Py_ssize_t rows = batch.rows
+    cdef Py_ssize_t lanes = lanes_of(batch, kind)
     cdef Py_ssize_t l
     cdef Py_ssize_t target[LANES]
     cdef real b[CHUNK * LANES]
@@ -235,6 +291,7 @@ cdef void index_batch(const Xent* a, const Tile* batch, real kind, layout how) n
     cdef real low[LANES]
     cdef real magic[LANES]
     cdef real w[LANES]              # the weight of its class, times its own
+    cdef real step_of_target[LANES]
     cdef real target_x[LANES]
     cdef real target_e[LANES]
     cdef real target_low[LANES]
@@ -250,40 +307,46 @@ cdef void index_batch(const Xent* a, const Tile* batch, real kind, layout how) n
     cdef real at_target[LANES]
     cdef real y
 
-    batch_targets(a, batch, target, target_x, w)
-    batch_load(x, &a.x, &a.g, batch, target, b, below, how)
-    for l in range(LANES):
+    if layout is many:
+        few = a.g.k <= FEW_TARGETS
+    batch_targets(a, batch, target, w)
+    if few:
+        load_few(a, batch, target, b, below, step_of_target, target_x)
+    else:
+        logits_of_targets(a, batch, target, target_x)
+        batch_load(x, &a.x, &a.g, batch, target, target_x, b, below, how)
+    for l in range(lanes):
         m[l] = target_x[l] if target_x[l] > below[l] else below[l]
-    choose_anchor(below, m, anchor)
-    far = choose_shift(m, centre, n, low, magic)
+    choose_anchor(below, m, lanes, anchor)
+    far = choose_shift(m, lanes, centre, n, low, magic)
     batch_sums(x, &a.x, &a.g, batch, target, centre, low, magic, anchor, far, b, grad, &a.grad,
                rest, rest_low, how)
 
-    for l in range(LANES):
+    for l in range(lanes):
         y = target_x[l] - centre[l]
         target_e[l] = exp_parts(low[l] if low[l] > y else y, magic[l], &target_low[l])
-    for l in range(LANES):
+    for l in range(lanes):
         s[l] = rest[l] + target_e[l]
         s_low[l] = sum_error(rest[l], target_e[l], s[l]) + (rest_low[l] + target_low[l])
         inverse[l] = <real> 1.0 / s[l]
         inverse_low[l] = reciprocal_low(s[l], s_low[l], inverse[l])
     if value != NULL:
-        for l in range(LANES):
+        for l in range(lanes):
             cost[l] = cost_near(rest[l], rest_low[l], target_e[l], target_low[l], inverse[l])
-        for l in range(LANES):
+        for l in range(lanes):
             beyond |= not cost[l] < cost_range(kind)
         if beyond:
-            for l in range(LANES):
+            for l in range(lanes):
                 y = cost_far(target_x[l] - centre[l], n[l], s[l], s_low[l])
                 cost[l] = cost[l] if cost[l] < cost_range(kind) else y
         if weighted:
-            for l in range(LANES):
+            for l in range(lanes):
                 cost[l] = times(w[l], cost[l])
         for l in range(rows):
             value[batch.first + l] = <real> 0.0 if target[l] == IGNORED else cost[l]
     if grad == NULL:
         return
-    for l in range(LANES):
+    for l in range(lanes):
         w[l] = <real> a.scale * w[l]
         y = rest[l] * inverse[l] + (rest[l] * inverse_low[l] + rest_low[l] * inverse[l])
         # (0.0 - : a weight of 0 gives no -0.0)
@@ -291,8 +354,11 @@ cdef void index_batch(const Xent* a, const Tile* batch, real kind, layout how) n
         w[l] = <real> 0.0 if target[l] == IGNORED else w[l]
         factor[l] = w[l] * inverse[l]
         factor_low[l] = product_error(w[l], inverse[l], factor[l]) + w[l] * inverse_low[l]
-    batch_store(grad, &a.grad, &a.g, batch, b, factor, factor_low, how)
-    store_at_targets(a, batch, target, at_target)
+    if few:
+        store_few(a, batch, step_of_target, b, factor, factor_low, at_target)
+    else:
+        batch_store(grad, &a.grad, &a.g, batch, target, b, factor, factor_low, how)
+        store_at_targets(a, batch, target, at_target)
 
 
 cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
@@ -443,8 +509,8 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
         memcpy(below, m, LANES * sizeof(real))
         for l in range(LANES):
             m[l] = target_x[l] if by_target and target_x[l] > m[l] else m[l]
-        choose_anchor(below, m, anchor)
-    far = choose_shift(m, centre, n, low, magic)
+        choose_anchor(below, m, LANES, anchor)
+    far = choose_shift(m, LANES, centre, n, low, magic)
     for l in range(lanes):
         target_e[l] = target_low[l] = 0
         if by_target:
@@ -504,8 +570,8 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
             exp_pass(b, steps, centre, low, magic, mark, rest, lost1, m, top_e, top_count,
                      below, lost2)
         else:
-            sweep(b, steps, far, centre, low, magic, anchor, <const real*> NULL,
-              <const real*> NULL, start == 0, rest, lost1)
+            sweep(b, steps, far, centre, low, magic, anchor, <const real*> NULL, 0,
+                  <const real*> NULL, 0, start == 0, rest, lost1)
         if by_top and by_target and (product or not whole):
             mask_targets(target, rows, tile.single, start, steps, b, target_e)
         if product:
@@ -513,12 +579,12 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
             product_pass(b, d, steps, reference, dot, lost5)
         if keep and not whole:
             store(grad, &gs, tile, start, steps, b)
-    settle(rest, lost1, tile.single)
+    settle_tile(rest, lost1, tile.single)
     if by_top:
-        settle(below, lost2, tile.single)
-        settle(other_c, lost3, tile.single)
-        settle(cost, lost4, tile.single)
-        settle(dot, lost5, tile.single)
+        settle_tile(below, lost2, tile.single)
+        settle_tile(other_c, lost3, tile.single)
+        settle_tile(cost, lost4, tile.single)
+        settle_tile(dot, lost5, tile.single)
         if tile.single:
             max_in_all(top_e)
             sum_in_all(top_count)

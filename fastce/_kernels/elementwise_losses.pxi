@@ -73,6 +73,88 @@ cdef void sigmoid_cross_entropy_block(const real* x, const real* t, const real* 
             hess[i] = (t[i] * pos_weight[i] + neither[i]) * ((e[i] * inverse) * (up * inverse))
 
 
+cdef inline void plain_step(const real* x, const real* t, const real* e, Py_ssize_t lanes,
+                            real* product, real* low, real* total, real* lost) noexcept nogil:
+    # Adds values of sigmoid_cross_entropy_block without weights, whose pos + neg is 1:
+    # product + low *= 1 + e**-|x|, and total + lost += side abs(x).
+    cdef Py_ssize_t l
+    cdef real one = <real> 1.0
+    cdef real u, p, y, z, side, s
+    for l in range(lanes):
+        u = e[l] * (one / lift_factor(one))
+        p = product[l] * u
+        y = product[l] + p
+        low[l] = (low[l] + low[l] * u) + (p - (y - product[l]))
+        product[l] = y
+        side = t[l] if x[l] < 0 else one - t[l]
+        s = side * (-x[l] if x[l] < 0 else x[l])
+        s = <real> 0.0 if side == 0 else s
+        y = total[l] + s
+        z = y - total[l]
+        lost[l] = lost[l] + ((total[l] - (y - z)) + (s - z))
+        total[l] = y
+
+
+cdef void plain_sums(const real* x, const real* t, const real* e, const real* result,
+                     Py_ssize_t n, double* sums, double* lost) noexcept nogil:
+    # sums + lost += the values of a block, by lanes. A sum of log(1 + e) is the logarithm of a
+    # product, and BLOCK/LANES factors are at most 2**16. While this computes, memory is brought
+    # near: what will be read next, and what will be written at `result`, which may be NULL.
+    cdef Py_ssize_t i, l
+    cdef Py_ssize_t whole = n // LANES
+    cdef real product[LANES]
+    cdef real low[LANES]
+    cdef real total[LANES]
+    cdef real rest[LANES]
+    cdef double lane[LANES]
+    cdef real y, z
+    fill_lanes(product, <real> 1.0)
+    fill_lanes(low, <real> 0.0)
+    fill_lanes(total, <real> 0.0)
+    fill_lanes(rest, <real> 0.0)
+    for i in range(whole):
+        if result != NULL:
+            for l in range(<Py_ssize_t> (LANES * sizeof(real)) // 64):
+                FASTCE_PREFETCH(<const char*> (x + BLOCK + i * LANES) + 64 * l)
+                FASTCE_PREFETCH(<const char*> (t + BLOCK + i * LANES) + 64 * l)
+                FASTCE_PREFETCH_WRITE(<const char*> (result + i * LANES) + 64 * l)
+        plain_step(x + i * LANES, t + i * LANES, e + i * LANES, LANES, product, low, total, rest)
+    plain_step(x + whole * LANES, t + whole * LANES, e + whole * LANES, n % LANES, product, low,
+               total, rest)
+    for l in range(LANES):
+        y = product[l] + low[l]
+        z = log_parts(y, low[l] - (y - product[l]), <real> 0.0)
+        lane[l] = z if y == y else y
+    two_sum(sums, lost, lane)
+    for l in range(LANES):
+        lane[l] = total[l]
+        lost[l] = lost[l] + rest[l]
+    two_sum(sums, lost, lane)
+
+
+cdef void plain_block(const real* x, const real* t, real scale, real* grad, const real* result,
+                      Py_ssize_t n, double* sums, double* lost) noexcept nogil:
+    # sigmoid_cross_entropy_block without weights, where of the values only the sum is wanted, if
+    # `sums` is not NULL; the gradient, if it is not NULL, is multiplied by `scale`.
+    cdef Py_ssize_t i
+    cdef real one = <real> 1.0
+    cdef real up = lift_factor(one)
+    cdef real e[BLOCK]
+    cdef real side, y, z
+    exp_lifted_block(x, e, n)
+    if sums != NULL:
+        plain_sums(x, t, <const real*> e, result, n, sums, lost)
+    if grad == NULL:
+        return
+    for i in range(n):
+        side = t[i] if x[i] < 0 else one - t[i]
+        z = (one - t[i]) * (e[i] if x[i] < 0 else up) - t[i] * (up if x[i] < 0 else e[i])
+        y = z / (up + e[i])
+        z = (z - e[i] * y) * (one / up)
+        y = z if (side == 0) & (e[i] < <real> 0.25 * up) else y
+        grad[i] = y * scale + <real> 0.0
+
+
 cdef void binary_cross_entropy_block(const real* p, const real* t, real* value, real* grad,
                                      real* hess, Py_ssize_t n) noexcept nogil:
     # -t log p - (1 - t) log(1 - p); -t/p + (1 - t)/(1 - p); t/p**2 + (1 - t)/(1 - p)**2.
@@ -164,9 +246,19 @@ cdef void squared_block(const real* x, const real* t, real* value, real* grad, r
         hess[i] = <real> 1.0 if x[i] == x[i] else x[i]
 
 
+cdef inline const real* run_flat(const Array2* a, Py_ssize_t columns, Py_ssize_t start,
+                                 Py_ssize_t n, real* block) noexcept nogil:
+    # Elements start, ..., start + n - 1 of a (rows, columns), in row order: where they lie, if that
+    # is a run of memory, or in the block.
+    if a.flat:
+        return <const real*> a.data + start
+    gather_flat(a, columns, start, n, block)
+    return block
+
+
 cdef inline void gather_flat(const Array2* a, Py_ssize_t columns, Py_ssize_t start, Py_ssize_t n,
                              real* block) noexcept nogil:
-    # Elements start, ..., start + n - 1 of a (rows, columns), in row order.
+    # The same, always in the block.
     cdef const real* data = <const real*> a.data
     cdef Py_ssize_t i, r, c, run
     cdef Py_ssize_t done = 0
@@ -223,31 +315,46 @@ cdef void pointwise_piece(const Pointwise* a, Py_ssize_t piece, real kind) noexc
     cdef real scale = <real> a.scale
     cdef bint curved = a.hess.data != NULL or a.v.data != NULL
     cdef bint sloped = curved or a.grad.data != NULL
+    # Only the sum of the values and the gradient, without options:
+    cdef bint plain = (a.loss == SIGMOID_CROSS_ENTROPY and a.value.data == NULL
+                       and not curved and a.weight.data == NULL
+                       and a.pos_weight.data == NULL and a.smoothing == 0)
+    cdef const real* xs
+    cdef const real* ts
     fill_lanes(sums, 0.0)
     fill_lanes(lost, 0.0)
     for i in range(BLOCK):
         p[i] = 1
     while start < stop:
         n = min(stop - start, <Py_ssize_t> BLOCK)
-        gather_flat(&a.x, a.columns, start, n, x)
-        gather_flat(&a.t, a.columns, start, n, t)
+        xs = run_flat(&a.x, a.columns, start, n, x)
+        ts = run_flat(&a.t, a.columns, start, n, t)
+        if plain:
+            plain_block(xs, ts, scale, grad if sloped else NULL,
+                        <const real*> a.grad.data + start if a.grad.flat else NULL, n,
+                        sums if a.sums != NULL else NULL, lost)
+            if sloped:
+                scatter_flat(&a.grad, a.columns, start, n, grad)
+            start += n
+            continue
         for i in range(n):
-            s[i] = <real> 1.0 - t[i]
+            s[i] = <real> 1.0 - ts[i]
         if a.smoothing != 0:
             # Both are smoothed, as 1 - t would lose what t is short of 1.
             for i in range(n):
                 s[i] = keep * s[i] + half
-                t[i] = keep * t[i] + half
+                t[i] = keep * ts[i] + half
+            ts = t
         if a.pos_weight.data != NULL:
             gather_flat(&a.pos_weight, a.columns, start, n, p)
         if a.loss == SIGMOID_CROSS_ENTROPY:
-            sigmoid_cross_entropy_block(x, t, s, p, value, grad, hess, sloped, curved, n)
+            sigmoid_cross_entropy_block(xs, ts, s, p, value, grad, hess, sloped, curved, n)
         elif a.loss == BINARY_CROSS_ENTROPY:
-            binary_cross_entropy_block(x, t, value, grad, hess, n)
+            binary_cross_entropy_block(xs, ts, value, grad, hess, n)
         elif a.loss == FOCAL:
-            focal_block(x, t, <real> a.alpha, <real> a.gamma, value, grad, hess, n)
+            focal_block(xs, ts, <real> a.alpha, <real> a.gamma, value, grad, hess, n)
         else:
-            squared_block(x, t, value, grad, hess, n)
+            squared_block(xs, ts, value, grad, hess, n)
         if a.weight.data != NULL:
             gather_flat(&a.weight, a.columns, start, n, w)
             for i in range(n):
@@ -270,9 +377,9 @@ cdef void pointwise_piece(const Pointwise* a, Py_ssize_t piece, real kind) noexc
         if a.value.data != NULL:
             scatter_flat(&a.value, a.columns, start, n, value)
         if a.v.data != NULL:
-            gather_flat(&a.v, a.columns, start, n, x)
+            xs = run_flat(&a.v, a.columns, start, n, x)
             for i in range(n):
-                grad[i] = times(hess[i], x[i])
+                grad[i] = times(hess[i], xs[i])
         if a.grad.data != NULL:
             for i in range(n):
                 grad[i] = grad[i] * scale + <real> 0.0
@@ -289,6 +396,7 @@ cdef void pointwise_piece(const Pointwise* a, Py_ssize_t piece, real kind) noexc
 cdef void array2(object array, Py_ssize_t columns, Array2* out):
     # Pointer and strides of an array of two dimensions; None leaves the pointer NULL.
     out.data = NULL
+    out.flat = False
     if array is None:
         return
     cdef Py_ssize_t item = cnp.PyArray_ITEMSIZE(array)
@@ -307,6 +415,28 @@ POINTWISE_LOSSES = {
 }
 
 
+cdef inline Py_ssize_t piece_count(const Pointwise* a) noexcept nogil:
+    return (a.n + BLOCK * BLOCKS_A_PIECE - 1) // (BLOCK * BLOCKS_A_PIECE)
+
+
+cdef double pointwise_run(const Pointwise* a, bint wide) noexcept nogil:
+    # Returns the sum of the values if a.sums is there for those of the pieces.
+    cdef Py_ssize_t pieces = piece_count(a)
+    cdef Py_ssize_t p
+    cdef int threads = team(a.n * 3.0, pieces)
+    cdef double result = 0
+    if threads == 1:
+        for p in range(pieces):
+            pointwise_piece_number(a, p, wide)
+    else:
+        for p in prange(pieces, num_threads=threads, schedule="static"):
+            pointwise_piece_number(a, p, wide)
+    if a.sums != NULL:
+        result = sum_of[double](a.sums, pieces)
+    feclearexcept(FE_ALL_EXCEPT)
+    return result
+
+
 def pointwise_loss(int loss, x, t, weight, pos_weight, v, value, grad, hess, bint summed,
                    double smoothing, double alpha, double gamma, double scale):
     """Fill value, grad and hess, those that are not None; return the sum of the values if asked.
@@ -317,6 +447,7 @@ def pointwise_loss(int loss, x, t, weight, pos_weight, v, value, grad, hess, bin
     cdef Pointwise a
     cdef Py_ssize_t columns = cnp.PyArray_DIM(x, 1)
     cdef bint wide = cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE
+    cdef double result
     a.loss = loss
     a.n = cnp.PyArray_SIZE(x)
     a.columns = columns
@@ -329,26 +460,14 @@ def pointwise_loss(int loss, x, t, weight, pos_weight, v, value, grad, hess, bin
     array2(grad, columns, &a.grad)
     array2(hess, columns, &a.hess)
     a.smoothing, a.alpha, a.gamma, a.scale = smoothing, alpha, gamma, scale
-    cdef Py_ssize_t pieces = (a.n + BLOCK * BLOCKS_A_PIECE - 1) // (BLOCK * BLOCKS_A_PIECE)
-    cdef Py_ssize_t p
-    cdef cnp.npy_intp count = pieces
+    cdef cnp.npy_intp pieces = piece_count(&a)
     sums = None
     a.sums = NULL
     if summed:
-        sums = cnp.PyArray_EMPTY(1, &count, cnp.NPY_DOUBLE, 0)
+        sums = cnp.PyArray_EMPTY(1, &pieces, cnp.NPY_DOUBLE, 0)
         a.sums = <double*> cnp.PyArray_DATA(sums)
-    cdef int threads = team(a.n * 3.0, pieces)
-    cdef double result = 0
     with nogil:
-        if threads == 1:
-            for p in range(pieces):
-                pointwise_piece_number(&a, p, wide)
-        else:
-            for p in prange(pieces, num_threads=threads, schedule="static"):
-                pointwise_piece_number(&a, p, wide)
-        if summed:
-            result = sum_of[double](a.sums, pieces)
-        feclearexcept(FE_ALL_EXCEPT)
+        result = pointwise_run(&a, wide)
     return result
 
 

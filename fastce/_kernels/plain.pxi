@@ -1,6 +1,6 @@
-# The short way in for the plain call: C-contiguous logits with the classes last, int64 labels, no
-# options. It recognises such calls and answers None to all others, which fastce/_arrays.py then
-# looks at closely; it raises nothing itself.
+# The short ways in for plain calls: C-contiguous arrays with the classes last, int64 labels, no
+# options but `out`. They recognise such calls and answer None to all others, which
+# fastce/_arrays.py then looks at closely; they raise nothing themselves.
 
 cdef enum:
     VALUE = 1
@@ -43,9 +43,145 @@ cdef bint is_plain(object array) noexcept:
         cnp.PyArray_ISNOTSWAPPED(array)
 
 
-def plain_cross_entropy(logits, target, int want):
+cdef bint is_plain_float(object array) noexcept:
+    return is_plain(array) and cnp.PyArray_NDIM(array) > 0 and \
+        cnp.PyArray_TYPE(array) in (cnp.NPY_DOUBLE, cnp.NPY_FLOAT)
+
+
+cdef bint apart(object a, object b) noexcept:
+    # Whether two contiguous arrays share no memory.
+    cdef const char* first = <const char*> cnp.PyArray_DATA(a)
+    cdef const char* second = <const char*> cnp.PyArray_DATA(b)
+    return first + cnp.PyArray_NBYTES(a) <= second or second + cnp.PyArray_NBYTES(b) <= first
+
+
+cdef bint alike(object a, object b) noexcept:
+    # Whether two plain arrays have one type and shape, and are the same memory or share none.
+    cdef int i
+    if cnp.PyArray_TYPE(a) != cnp.PyArray_TYPE(b) or cnp.PyArray_NDIM(a) != cnp.PyArray_NDIM(b):
+        return False
+    for i in range(cnp.PyArray_NDIM(a)):
+        if cnp.PyArray_DIM(a, i) != cnp.PyArray_DIM(b, i):
+            return False
+    return cnp.PyArray_DATA(a) == cnp.PyArray_DATA(b) or apart(a, b)
+
+
+cdef bint is_plain_out(object out, object array) noexcept:
+    # Whether a result like a plain `array` can be written to `out`, which may be None.
+    return out is None or (is_plain(out) and cnp.PyArray_ISWRITEABLE(out) and alike(out, array))
+
+
+cdef bint in_unit_range(const real* x, Py_ssize_t n) noexcept nogil:
+    # Whether all are in [0, 1]; NaN is not.
+    cdef Py_ssize_t i
+    cdef Py_ssize_t bad = 0
+    for i in range(n):
+        bad += not ((x[i] >= 0) & (x[i] <= 1))
+    return bad == 0
+
+
+def plain_binary(logits, target, int want, out):
+    """Return the mean sigmoid cross-entropy, its gradient or both, or None if it is not plain."""
+    if not (is_plain_float(logits) and is_plain_float(target) and is_plain_out(out, logits)
+            and alike(target, logits) and (out is None or alike(out, target))):
+        return None
+    cdef int kind = cnp.PyArray_TYPE(logits)
+    cdef bint wide = kind == cnp.NPY_DOUBLE
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(logits)
+    cdef bint fits
+    cdef Pointwise a
+    cdef Array2 absent
+    cdef cnp.npy_intp pieces
+    cdef double mean
+    cdef float mean32
+    if n == 0:
+        return None
+    absent.data = NULL
+    absent.row = absent.column = 0
+    absent.flat = False
+    a.loss = SIGMOID_CROSS_ENTROPY
+    a.n = a.columns = n
+    a.x.data, a.x.row, a.x.column, a.x.flat = cnp.PyArray_DATA(logits), n, 1, True
+    a.t = a.grad = a.x
+    a.t.data = cnp.PyArray_DATA(target)
+    with nogil:
+        if wide:
+            fits = in_unit_range(<const double*> a.t.data, n)
+        else:
+            fits = in_unit_range(<const float*> a.t.data, n)
+    if not fits:
+        return None
+    a.weight = a.pos_weight = a.v = a.value = a.hess = absent
+    a.smoothing = a.gamma = 0
+    a.alpha = -1
+    a.scale = 1.0 / n
+    if want & GRAD:
+        if out is None:
+            out = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(logits), cnp.PyArray_DIMS(logits), kind, 0)
+        a.grad.data = cnp.PyArray_DATA(out)
+    else:
+        a.grad = absent
+    a.sums = NULL
+    if want & VALUE:
+        pieces = piece_count(&a)
+        sums = cnp.PyArray_EMPTY(1, &pieces, cnp.NPY_DOUBLE, 0)
+        a.sums = <double*> cnp.PyArray_DATA(sums)
+    with nogil:
+        mean = pointwise_run(&a, wide) / n
+    if want == GRAD:
+        return out
+    mean32 = <float> mean
+    value = PyArray_Scalar(&mean if wide else <void*> &mean32, cnp.PyArray_DESCR(logits), NULL)
+    return value if want == VALUE else (value, out)
+
+
+cdef void classes_last(object array, Geometry* g, Array3* a):
+    cdef int nd = cnp.PyArray_NDIM(array)
+    g.k = cnp.PyArray_DIM(array, nd - 1)
+    g.outer = cnp.PyArray_SIZE(array) // g.k if g.k > 0 else 0
+    g.inner = 1
+    a.data = cnp.PyArray_DATA(array)
+    a.outer, a.k, a.inner = g.k, 1, 1
+
+
+def plain_softmax_family(int op, x, axis, out):
+    """Return what softmax, log_softmax or logsumexp do, or None if the call is not a plain one."""
+    if not (is_plain_float(x) and type(axis) is int):
+        return None
+    cdef int kind = cnp.PyArray_TYPE(x)
+    cdef int nd = cnp.PyArray_NDIM(x)
+    cdef Geometry g
+    cdef Array3 xa
+    cdef Array3 ya
+    cdef void* row
+    if axis != -1 and axis != nd - 1:
+        return None
+    classes_last(x, &g, &xa)
+    if g.outer == 0:
+        return None
+    ya = xa
+    if op == LOGSUMEXP:
+        if out is not None:
+            return None
+        result = cnp.PyArray_EMPTY(nd - 1, cnp.PyArray_DIMS(x), kind, 0)
+        row = cnp.PyArray_DATA(result)
+        ya.data = NULL
+        with nogil:
+            softmax_run(op, &g, &xa, &ya, row, kind == cnp.NPY_DOUBLE)
+        return result if nd > 1 else cnp.PyArray_ToScalar(cnp.PyArray_DATA(result), result)
+    if not is_plain_out(out, x):
+        return None
+    if out is None:
+        out = cnp.PyArray_EMPTY(nd, cnp.PyArray_DIMS(x), kind, 0)
+    ya.data = cnp.PyArray_DATA(out)
+    with nogil:
+        softmax_run(op, &g, &xa, &ya, NULL, kind == cnp.NPY_DOUBLE)
+    return out
+
+
+def plain_cross_entropy(logits, target, int want, out):
     """Return the mean, its gradient or both, or None if the call is not a plain one."""
-    if not is_plain(logits):
+    if not (is_plain_float(logits) and is_plain_out(out, logits)):
         return None
     cdef int kind = cnp.PyArray_TYPE(logits)
     cdef int nd = cnp.PyArray_NDIM(logits)
@@ -55,8 +191,6 @@ def plain_cross_entropy(logits, target, int want):
     cdef double stack[STACK_ROWS]
     cdef double mean
     cdef float mean32
-    if nd == 0 or (kind != cnp.NPY_DOUBLE and kind != cnp.NPY_FLOAT):
-        return None
     if nd == 1 and type(target) is int:
         if not -1 < target < 0x7fffffff:
             return None
@@ -67,25 +201,23 @@ def plain_cross_entropy(logits, target, int want):
         for i in range(nd - 1):
             if cnp.PyArray_DIM(target, i) != cnp.PyArray_DIM(logits, i):
                 return None
+        if out is not None and not apart(out, target):
+            return None
         a.labels = <const int64_t*> cnp.PyArray_DATA(target)
     else:
         return None
-    a.g.inner = 1
-    a.g.k = cnp.PyArray_DIM(logits, nd - 1)
-    if a.g.k == 0:
-        return None
-    n = a.g.outer = cnp.PyArray_SIZE(logits) // a.g.k
+    classes_last(logits, &a.g, &a.x)
+    n = a.g.outer
     a.ignore = -100
     if n == 0 or bad_label(a.labels, n, a.g.k, a.ignore, &ignored) >= 0 or ignored > 0:
         return None
-    a.x.data = cnp.PyArray_DATA(logits)
-    a.x.outer, a.x.k, a.x.inner = a.g.k, 1, 1
     a.probabilities.data = a.grad.data = a.hess.data = a.v.data = NULL
     a.weight = a.row_weight = NULL
     a.smoothing = a.z_loss = 0
     a.temperature = 1
     a.scale = 1.0 / n
-    values = grad = None
+    values = None
+    grad = out
     a.value = NULL
     if want & VALUE:
         if n <= STACK_ROWS:
@@ -94,7 +226,8 @@ def plain_cross_entropy(logits, target, int want):
             values = cnp.PyArray_EMPTY(1, <cnp.npy_intp*> &n, kind, 0)
             a.value = cnp.PyArray_DATA(values)
     if want & GRAD:
-        grad = cnp.PyArray_EMPTY(nd, cnp.PyArray_DIMS(logits), kind, 0)
+        if grad is None:
+            grad = cnp.PyArray_EMPTY(nd, cnp.PyArray_DIMS(logits), kind, 0)
         a.grad = a.x
         a.grad.data = cnp.PyArray_DATA(grad)
     with nogil:

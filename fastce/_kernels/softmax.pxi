@@ -72,7 +72,7 @@ cdef void sums_near_one(const real* x, const Span* span, const Tile* tile, const
             two_sum(excess, low, s)
     if tile.single:
         sum_in_all(count)
-    settle(excess, low, tile.single)
+    settle_tile(excess, low, tile.single)
     for l in range(1 if tile.single else LANES):
         # Each of those that share the maximum has lost a 1.
         e = (count[l] - <real> 1.0) * up
@@ -119,6 +119,7 @@ cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array
     cdef real infinity = <real> INFINITY
     cdef bint far
     cdef bint near_one = False
+    cdef Py_ssize_t lanes = lanes_of(batch, kind)
     cdef Py_ssize_t l
     cdef real b[CHUNK * LANES]
     # One number a row:
@@ -136,20 +137,20 @@ cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array
     cdef real factor_low[LANES]
     cdef real y
 
-    batch_load(x, xa, g, batch, <const Py_ssize_t*> NULL, b, m, how)
-    choose_anchor(m, m, anchor)
-    far = choose_shift(m, centre, n, low, magic)
+    batch_load(x, xa, g, batch, <const Py_ssize_t*> NULL, <const real*> NULL, b, m, how)
+    choose_anchor(m, m, lanes, anchor)
+    far = choose_shift(m, lanes, centre, n, low, magic)
     batch_sums(x, xa, g, batch, <const Py_ssize_t*> NULL, centre, low, magic, anchor, far, b, out,
                ya, total, lost, how)
     if op == LOGSUMEXP:
-        for l in range(LANES):
+        for l in range(lanes):
             of_row[l] = centre[l] + log_parts(total[l], lost[l], n[l] - lift(kind))
         for l in range(batch.rows):
             near_one |= (m[l] < 1) & (m[l] > -1) & (of_row[l] < 1) & (of_row[l] > -1)
         if near_one:
             # Here the rounding of the e_j would be more than that of the result.
             rows_near_one(x, xa, g, batch, m, b, total, lost, how)
-            for l in range(LANES):
+            for l in range(lanes):
                 y = log1p_sum(total[l], lost[l])
                 of_row[l] = y if (m[l] < 1) & (m[l] > -1) & (of_row[l] < 1) & (of_row[l] > -1) \
                     else of_row[l]
@@ -162,7 +163,7 @@ cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array
     if op == LOGSUMEXP_BACKWARD:
         for l in range(batch.rows):
             of_row[l] = row[batch.first + l]
-    for l in range(LANES):
+    for l in range(lanes):
         # An infinite factor comes last, as it must not meet a probability of 0.
         endless[l] = (of_row[l] == infinity) - (of_row[l] == -infinity)
         of_row[l] = <real> endless[l] if endless[l] != 0 else of_row[l]
@@ -170,7 +171,7 @@ cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array
         factor[l] = of_row[l] * y
         factor_low[l] = product_error(of_row[l], y, factor[l]) + \
             of_row[l] * reciprocal_low(total[l], lost[l], y)
-    batch_store(out, ya, g, batch, b, factor, factor_low, how)
+    batch_store(out, ya, g, batch, <const Py_ssize_t*> NULL, b, factor, factor_low, how)
     for l in range(batch.rows):
         if endless[l] != 0:
             signs_to_infinity(row_at(out, ya, g, batch.first + l), ya.k, g.k)
@@ -218,7 +219,7 @@ cdef void softmax_tile(int op, const Geometry* g, const Array3* xa, const Array3
         max_pass(b, steps, m)
     if tile.single:
         max_in_all(m)
-    choose_shift(m, centre, n, low, magic)
+    choose_shift(m, LANES, centre, n, low, magic)
 
     fill_lanes(total, <real> 0.0)
     fill_lanes(lost, <real> 0.0)
@@ -237,9 +238,9 @@ cdef void softmax_tile(int op, const Geometry* g, const Array3* xa, const Array3
             entropy_pass(b, steps, centre, n, low, magic, m, weighted, weighted_lost)
         exp_pass(b, steps, centre, low, magic, <real> 0.0, total, lost, m, top_e, top_count, below,
                  below_lost)
-    settle(total, lost, tile.single)
-    settle(below, below_lost, tile.single)
-    settle(weighted, weighted_lost, tile.single)
+    settle_tile(total, lost, tile.single)
+    settle_tile(below, below_lost, tile.single)
+    settle_tile(weighted, weighted_lost, tile.single)
     if tile.single:
         max_in_all(top_e)
         sum_in_all(top_count)
@@ -326,7 +327,7 @@ cdef void backward_tile(bint logarithm, const Geometry* g, const Array3* ga, con
                     e = e * y[i * LANES + l] if y[i * LANES + l] != 0 or e != e else <real> 0.0
                 s[l] = e
             two_sum(total, lost, s)
-    settle(total, lost, tile.single)
+    settle_tile(total, lost, tile.single)
     if tile.single:
         fill_lanes(total, total[0])
     for chunk in range(tile.chunks):
@@ -356,10 +357,14 @@ cdef void backward_tile(bint logarithm, const Geometry* g, const Array3* ga, con
 
 
 cdef inline bint side_by_side(const Geometry* g, const Array3* x) noexcept nogil:
-    # Whether a tile of many rows suits.
+    # Whether a tile of many rows suits: for few classes, and where rows lie side by side.
     if g.outer * g.inner <= FEW_ROWS:
         return False
-    return g.k <= FEW_CLASSES or (x.k != 1 and x.inner == 1 and g.inner >= LANES)
+    if g.k <= FEW_CLASSES:
+        return True
+    if g.inner == 1:
+        return x.k != 1 and x.outer == 1 and g.outer >= LANES
+    return x.k != 1 and x.inner == 1 and g.inner >= LANES
 
 
 cdef inline Py_ssize_t tile_count(const Geometry* g, bint beside) noexcept nogil:
@@ -432,6 +437,32 @@ OPERATIONS = {
 }
 
 
+cdef void softmax_run(int op, const Geometry* g, const Array3* x, const Array3* y, void* row,
+                      bint wide) noexcept nogil:
+    cdef bint beside = side_by_side(g, x)
+    cdef Py_ssize_t count = batch_count(g, beside) if in_batches(op) else tile_count(g, beside)
+    cdef Py_ssize_t t
+    cdef int threads = team(<double> g.outer * g.k * g.inner, count)
+    if threads == 1:
+        for t in range(count):
+            softmax_tile_number(op, g, x, y, row, beside, t, wide)
+    else:
+        for t in prange(count, num_threads=threads, schedule="static"):
+            softmax_tile_number(op, g, x, y, row, beside, t, wide)
+    feclearexcept(FE_ALL_EXCEPT)
+
+
+cdef int bring_together(const Geometry* g, Array3* xa, const Array3* oa, object x,
+                        object out) except -1:
+    # Long rows with gaps between the classes are copied to where the result will be, and taken from
+    # there: each would be gathered twice. x and `out` are the arrays of xa and oa.
+    if out is not None and xa.data != oa.data and xa.k != 1 and oa.k == 1 and \
+            not side_by_side(g, xa):
+        cnp.PyArray_CopyInto(out, x)
+        xa[0] = oa[0]
+    return 0
+
+
 def softmax_family(int op, x, y, row):
     """Run `op` on x (outer, k, inner), writing y of that shape or row (outer * inner,)."""
     cdef Geometry g
@@ -444,21 +475,9 @@ def softmax_family(int op, x, y, row):
     geometry_of(x, &g)
     array3(x, &xa)
     array3(y, &ya)
-    cdef bint beside = side_by_side(&g, &xa)
-    cdef Py_ssize_t tiles = tile_count(&g, beside)
-    cdef Py_ssize_t t
-    cdef int threads
-    if in_batches(op):
-        tiles = batch_count(&g, beside)
-    threads = team(<double> g.outer * g.k * g.inner, tiles)
+    bring_together(&g, &xa, &ya, x, y)
     with nogil:
-        if threads == 1:
-            for t in range(tiles):
-                softmax_tile_number(op, &g, &xa, &ya, row_data, beside, t, wide)
-        else:
-            for t in prange(tiles, num_threads=threads, schedule="static"):
-                softmax_tile_number(op, &g, &xa, &ya, row_data, beside, t, wide)
-        feclearexcept(FE_ALL_EXCEPT)
+        softmax_run(op, &g, &xa, &ya, row_data, wide)
 
 
 cdef inline void backward_tile_number(bint logarithm, const Geometry* g, const Array3* grad,

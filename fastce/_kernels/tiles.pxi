@@ -40,11 +40,19 @@ cdef extern from "exp_lanes.h" nogil:
     void fastce_exp_each_d(const double* y, const double* magic, double* e)
     void fastce_exp_each_f(const float* y, const float* magic, float* e)
     void fastce_sweep_d(double* b, Py_ssize_t steps, const double* low, const double* magic,
-                        const double* anchor, const double* ahead, const double* result,
-                        double* total, double* lost)
+                        const double* anchor, const double* ahead, Py_ssize_t ahead_step,
+                        const double* result, Py_ssize_t result_step, double* total,
+                        double* lost)
     void fastce_sweep_f(float* b, Py_ssize_t steps, const float* low, const float* magic,
-                        const float* anchor, const float* ahead, const float* result,
-                        float* total, float* lost)
+                        const float* anchor, const float* ahead, Py_ssize_t ahead_step,
+                        const float* result, Py_ssize_t result_step, float* total,
+                        float* lost)
+    void fastce_sweep_run_d(const double* x, Py_ssize_t count, Py_ssize_t masked, double low,
+                            double magic, double anchor, const double* ahead, double* out,
+                            double* total, double* lost)
+    void fastce_sweep_run_f(const float* x, Py_ssize_t count, Py_ssize_t masked, float low,
+                            float magic, float anchor, const float* ahead, float* out,
+                            float* total, float* lost)
     void fastce_sigmoid_d(const double* x, double* out, Py_ssize_t n, double least, double magic,
                           double up)
     void fastce_sigmoid_f(const float* x, float* out, Py_ssize_t n, float least, float magic,
@@ -77,7 +85,7 @@ cdef struct Tile:
     Py_ssize_t lanes                # lanes in use at the others
 
 cdef struct Span:
-    # Lane l of step i is at lane[l] + i * step, in items.
+    # Lane l of step i is at lane[l] + i * step, in items. (Lanes that are not in use may have any.)
     Py_ssize_t lane[LANES]
     Py_ssize_t step
     bint unit                       # the lanes are neighbours: only lane[0] is set, if for one row
@@ -103,7 +111,7 @@ cdef inline Tile tile_at(const Geometry* g, Py_ssize_t first, Py_ssize_t rows,
 
 cdef inline void place(const Array3* a, const Geometry* g, const Tile* tile,
                        Span* span) noexcept nogil:
-    cdef Py_ssize_t l, o, i
+    cdef Py_ssize_t l, o, i, first
     cdef Py_ssize_t between         # from a lane to the next
     if g.inner == 1:
         o = tile.first
@@ -115,13 +123,14 @@ cdef inline void place(const Array3* a, const Geometry* g, const Tile* tile,
         between = a.inner
     if tile.single:
         between = a.k
-    span.lane[0] = o * a.outer + i * a.inner
+    first = o * a.outer + i * a.inner
+    span.lane[0] = first
     span.step = LANES * a.k if tile.single else a.k
     span.unit = between == 1 and (tile.single or tile.rows == LANES)
     if tile.single and span.unit:
         return
-    for l in range(1, LANES if tile.single else tile.rows):
-        span.lane[l] = span.lane[0] + l * between
+    for l in range(LANES):
+        span.lane[l] = first + l * between
     if not tile.single and g.inner > 1 and i + tile.rows > g.inner:
         # The tile goes on in the next block of rows.
         span.unit = False
@@ -142,7 +151,7 @@ cdef inline void nowhere(Span* span) noexcept nogil:
 cdef inline void load(const real* x, const Span* span, const Tile* tile, Py_ssize_t start,
                       Py_ssize_t steps, real fill, real* b) noexcept nogil:
     # b (steps, LANES) = the tile's steps start, start + 1, ...; lanes not in use get `fill`.
-    cdef Py_ssize_t i, l
+    cdef Py_ssize_t i, l, between
     cdef Py_ssize_t whole = steps
     cdef const real* lane
     if start + steps == tile.steps and tile.last < LANES and tile.single:
@@ -152,7 +161,12 @@ cdef inline void load(const real* x, const Span* span, const Tile* tile, Py_ssiz
         lane = x + (start + whole) * span.step
         for l in range(tile.last):
             b[whole * LANES + l] = lane[span.lane[0] + l if span.unit else span.lane[l]]
-    if span.unit and span.step == LANES:
+    if tile.single and not span.unit:
+        lane = x + span.lane[0] + start * span.step
+        between = span.lane[1] - span.lane[0]
+        for i in range(whole * LANES):
+            b[i] = lane[i * between]
+    elif span.unit and span.step == LANES:
         memcpy(b, x + span.lane[0] + start * LANES, whole * LANES * sizeof(real))
     elif span.unit:
         for i in range(whole):
@@ -184,25 +198,13 @@ cdef inline void max_pass(const real* b, Py_ssize_t steps, real* m) noexcept nog
     memcpy(m, t, LANES * sizeof(real))
 
 
-cdef inline void load_max(const real* x, const Span* span, const Tile* tile, real* b,
-                          real* m) noexcept nogil:
-    # `load` of a tile of one chunk, filled with -inf, and max_pass.
-    cdef Py_ssize_t i, l
-    cdef Py_ssize_t whole = 0
-    cdef real t[LANES]
-    cdef const real* step
-    if span.unit:
-        whole = tile.steps if tile.last == LANES else tile.steps - 1
-    memcpy(t, m, LANES * sizeof(real))
-    for i in range(whole):
-        step = x + span.lane[0] + i * span.step
-        for l in range(LANES):
-            b[i * LANES + l] = step[l]
-            t[l] = step[l] if step[l] > t[l] else t[l]
-    memcpy(m, t, LANES * sizeof(real))
-    if whole < tile.steps:
-        load(x, span, tile, whole, tile.steps - whole, -<real> INFINITY, b + whole * LANES)
-        max_pass(b + whole * LANES, tile.steps - whole, m)
+cdef inline void max_run(const real* x, Py_ssize_t count, real* m) noexcept nogil:
+    # m = max(m, x) by lanes, for a run of memory. NaN is passed over.
+    cdef Py_ssize_t whole = count // LANES
+    cdef Py_ssize_t l
+    max_pass(x, whole, m)
+    for l in range(count - whole * LANES):
+        m[l] = x[whole * LANES + l] if x[whole * LANES + l] > m[l] else m[l]
 
 
 cdef inline void store_scaled(real* x, const Span* span, const Tile* tile, Py_ssize_t start,
@@ -232,7 +234,7 @@ cdef inline void store_scaled(real* x, const Span* span, const Tile* tile, Py_ss
 cdef inline void store(real* x, const Span* span, const Tile* tile, Py_ssize_t start,
                        Py_ssize_t steps, const real* b) noexcept nogil:
     # The inverse of `load`.
-    cdef Py_ssize_t i, l
+    cdef Py_ssize_t i, l, between
     cdef Py_ssize_t whole = steps
     cdef real* lane
     if start + steps == tile.steps and tile.last < LANES and tile.single:
@@ -240,7 +242,12 @@ cdef inline void store(real* x, const Span* span, const Tile* tile, Py_ssize_t s
         lane = x + (start + whole) * span.step
         for l in range(tile.last):
             lane[span.lane[0] + l if span.unit else span.lane[l]] = b[whole * LANES + l]
-    if span.unit and span.step == LANES:
+    if tile.single and not span.unit:
+        lane = x + span.lane[0] + start * span.step
+        between = span.lane[1] - span.lane[0]
+        for i in range(whole * LANES):
+            lane[i * between] = b[i]
+    elif span.unit and span.step == LANES:
         memcpy(x + span.lane[0] + start * LANES, b, whole * LANES * sizeof(real))
     elif span.unit:
         for i in range(whole):
@@ -327,18 +334,22 @@ cdef inline void fold_lanes(real* total, real* lost, real* high, real* low) noex
     low[0] = lost[0]
 
 
-cdef inline void settle(real* total, real* lost, bint single) noexcept nogil:
-    # `lost` becomes less than a unit in the last place of `total`; for one row both become the sum
-    # over the lanes, in lane 0. (An infinite total leaves NaN in `lost`.)
+cdef inline void settle(real* total, real* lost, Py_ssize_t lanes) noexcept nogil:
+    # `lost` becomes less than a unit in the last place of `total`.
     cdef Py_ssize_t l
     cdef real t, z
-    if single:
-        fold_lanes(total, lost, total, lost)
-    for l in range(1 if single else LANES):
+    for l in range(lanes):
         t = total[l] + lost[l]
         z = lost[l] - (t - total[l])
         total[l] = t if t == t else total[l]
         lost[l] = z if z == z else <real> 0.0
+
+
+cdef inline void settle_tile(real* total, real* lost, bint single) noexcept nogil:
+    # `settle`; for one row both become the sum over the lanes, in lane 0.
+    if single:
+        fold_lanes(total, lost, total, lost)
+    settle(total, lost, 1 if single else LANES)
 
 
 cdef inline real lanes_max(real* a) noexcept nogil:
@@ -365,7 +376,7 @@ cdef inline void sum_in_all(real* a) noexcept nogil:
     fill_lanes(a, tree_sum(a))
 
 
-cdef inline bint choose_shift(const real* m, real* centre, real* n, real* low,
+cdef inline bint choose_shift(const real* m, Py_ssize_t lanes, real* centre, real* n, real* low,
                               real* magic) noexcept nogil:
     # e_j = e**(x_j - centre - n ln 2) 2**LIFT is what the passes compute, for n the nearest integer
     # to (m - centre)/ln 2, so that multiplying by 2**-n is exact and the largest e_j is about 1.
@@ -378,7 +389,7 @@ cdef inline bint choose_shift(const real* m, real* centre, real* n, real* low,
         far = 4096.0
     else:
         far = <float> 512.0
-    for l in range(LANES):
+    for l in range(lanes):
         centre[l] = m[l] if m[l] > far or m[l] < -far else <real> 0.0
         n[l] = (m[l] if centre[l] == 0 else <real> 0.0) * <real> 1.4426950408889634
         n[l] = (n[l] + round_magic(far)) - round_magic(far)
@@ -401,7 +412,8 @@ cdef inline void exp_each(const real* y, const real* magic, real* e) noexcept no
             e[l] = exp_scaled(y[l], magic[l])
 
 
-cdef inline void choose_anchor(const real* top, const real* m, real* anchor) noexcept nogil:
+cdef inline void choose_anchor(const real* top, const real* m, Py_ssize_t lanes,
+                               real* anchor) noexcept nogil:
     # Where the sums of e_j start that are at most that of `top` <= m: 2**(LIFT + 8) times it, or a
     # little more. An anchor is larger than any term, so that what rounding loses is
     # e - ((s + e) - s), exactly, and CHUNK terms at most double it, so that taking it off again is
@@ -412,7 +424,7 @@ cdef inline void choose_anchor(const real* top, const real* m, real* anchor) noe
         least = -1000.0
     else:
         least = -110.0
-    for l in range(LANES):
+    for l in range(lanes):
         d = (top[l] - m[l]) * <real> 1.4426950408889634
         d = d if d > least else least
         anchor[l] = power_of_two(magic_of(d)) * (<real> 256.0 * lift_factor(d))
@@ -420,10 +432,12 @@ cdef inline void choose_anchor(const real* top, const real* m, real* anchor) noe
 
 cdef inline void sweep(real* b, Py_ssize_t steps, bint far, const real* centre, const real* low,
                        const real* magic, const real* anchor, const real* ahead,
-                       const real* result, bint first, real* total, real* lost) noexcept nogil:
+                       Py_ssize_t ahead_step, const real* result, Py_ssize_t result_step,
+                       bint first, real* total, real* lost) noexcept nogil:
     # b = e_j, for at most CHUNK steps; total + lost are the sums of the chunks so far, of which
     # this may be the first. Steps are added in pairs. While this computes, memory is brought near:
-    # at `ahead` what will be read next, at `result` what will be written (either may be NULL).
+    # at `ahead` what will be read next, at `result` what will be written, so many items from a step
+    # to the next (either may be NULL).
     cdef Py_ssize_t i, l
     cdef real s[LANES]
     cdef real q[LANES]
@@ -436,18 +450,20 @@ cdef inline void sweep(real* b, Py_ssize_t steps, bint far, const real* centre, 
                 b[i * LANES + l] = b[i * LANES + l] - centre[l]
     if FASTCE_HAS_EXP_LANES:
         if real is double:
-            fastce_sweep_d(b, steps, low, magic, anchor, ahead, result, s, q)
+            fastce_sweep_d(b, steps, low, magic, anchor, ahead, ahead_step, result,
+                           result_step, s, q)
         else:
-            fastce_sweep_f(b, steps, low, magic, anchor, ahead, result, s, q)
+            fastce_sweep_f(b, steps, low, magic, anchor, ahead, ahead_step, result,
+                           result_step, s, q)
     else:
         memcpy(s, anchor, LANES * sizeof(real))
         fill_lanes(q, <real> 0.0)
         for i in range(steps):
             for l in range(<Py_ssize_t> (LANES * sizeof(real)) // 64):
                 if ahead != NULL:
-                    FASTCE_PREFETCH(<const char*> (ahead + i * LANES) + 64 * l)
+                    FASTCE_PREFETCH(<const char*> (ahead + i * ahead_step) + 64 * l)
                 if result != NULL:
-                    FASTCE_PREFETCH_WRITE(<const char*> (result + i * LANES) + 64 * l)
+                    FASTCE_PREFETCH_WRITE(<const char*> (result + i * result_step) + 64 * l)
             for l in range(LANES):
                 t = b[i * LANES + l]
                 e[l] = exp_scaled(low[l] if low[l] > t else t, magic[l])
@@ -464,6 +480,13 @@ cdef inline void sweep(real* b, Py_ssize_t steps, bint far, const real* centre, 
                 s[l] = t
         for l in range(LANES):
             s[l] = s[l] - anchor[l]
+    add_chunk(s, q, first, total, lost)
+
+
+cdef inline void add_chunk(const real* s, const real* q, bint first, real* total,
+                           real* lost) noexcept nogil:
+    # total + lost += s + q, or = if it is the first.
+    cdef Py_ssize_t l
     if first:
         memcpy(total, s, LANES * sizeof(real))
         memcpy(lost, q, LANES * sizeof(real))
@@ -471,6 +494,57 @@ cdef inline void sweep(real* b, Py_ssize_t steps, bint far, const real* centre, 
         for l in range(LANES):
             lost[l] = lost[l] + q[l]
         two_sum(total, lost, s)
+
+
+cdef inline void sweep_run(const real* x, Py_ssize_t count, Py_ssize_t masked, real centre,
+                           real low, real magic, real anchor, const real* ahead, real* out,
+                           real* b, bint first, real* total, real* lost) noexcept nogil:
+    # `sweep` of a chunk of one row that is a run of memory, from x to out, which may be x, or NULL;
+    # as if x[masked] were -inf. b is room for a chunk, and may be x.
+    cdef Py_ssize_t step, i, l, rest
+    cdef bint whole
+    cdef real s[LANES]
+    cdef real q[LANES]
+    cdef real y[2 * LANES]
+    cdef real t
+    cdef const real* source
+    if centre != 0:
+        for i in range(count):
+            b[i] = x[i] - centre
+        x = b
+    if FASTCE_HAS_EXP_LANES:
+        if real is double:
+            fastce_sweep_run_d(x, count, masked, low, magic, anchor, ahead, out, s, q)
+        else:
+            fastce_sweep_run_f(x, count, masked, low, magic, anchor, ahead, out, s, q)
+    else:
+        fill_lanes(s, anchor)
+        fill_lanes(q, <real> 0.0)
+        for step in range((count + 2 * LANES - 1) // (2 * LANES)):
+            i = step * 2 * LANES
+            for l in range(<Py_ssize_t> (2 * LANES * sizeof(real)) // 64):
+                if ahead != NULL:
+                    FASTCE_PREFETCH(<const char*> (ahead + i) + 64 * l)
+            rest = min(count - i, <Py_ssize_t> 2 * LANES)
+            whole = rest == 2 * LANES and not i <= masked < i + 2 * LANES
+            source = x + i
+            if not whole:
+                for l in range(2 * LANES):
+                    y[l] = x[i + l] if l < rest and i + l != masked else -<real> INFINITY
+                source = y
+            for l in range(2 * LANES):
+                t = source[l]
+                y[l] = exp_scaled(low if low > t else t, magic)
+            if out != NULL:
+                memcpy(out + i, y, rest * sizeof(real))
+            for l in range(LANES):
+                y[l] = y[l] + y[l + LANES]
+                t = s[l] + y[l]
+                q[l] = q[l] + (y[l] - (t - s[l]))
+                s[l] = t
+        for l in range(LANES):
+            s[l] = s[l] - anchor
+    add_chunk(s, q, first, total, lost)
 
 
 cdef inline void exp_pass(real* b, Py_ssize_t steps, const real* centre, const real* low,
