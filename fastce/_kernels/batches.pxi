@@ -34,9 +34,11 @@ cdef inline Tile batch_number(const Geometry* g, Py_ssize_t t, bint side_by_side
 
 
 cdef inline Py_ssize_t lanes_of(const Tile* batch, real kind) noexcept nogil:
-    # The lanes that the numbers of its rows take: whole vectors.
+    # The lanes that the numbers of its rows take: whole vectors; all that a tile of many rows has.
     cdef Py_ssize_t vector = 64 // sizeof(real)
-    return (batch.rows + vector - 1) // vector * vector
+    if not batch.single:
+        return LANES
+    return max(vector, (batch.rows + vector - 1) // vector * vector)
 
 
 cdef inline Py_ssize_t batch_count(const Geometry* g, bint side_by_side) noexcept nogil:
@@ -125,6 +127,62 @@ cdef inline void batch_load(const real* x, const Array3* xa, const Geometry* g, 
             top[r] = row_max(x, &span, &tile, g.k, <Py_ssize_t> -1, b)
             if target != NULL and top[r] == target_x[r]:
                 top[r] = row_max(x, &span, &tile, g.k, target[r], b)
+
+
+cdef inline void batch_argmax(const real* x, const Array3* xa, const Geometry* g, const Tile* batch,
+                              real* b, Py_ssize_t* at, real* top, layout how) noexcept nogil:
+    # The largest value of each row into `top`, and where it stands first, or 0 if it is NaN.
+    cdef Py_ssize_t r, chunk, start, count, steps, i, l
+    cdef const real* run
+    cdef Span span
+    cdef Tile tile
+    cdef real y
+    cdef real step[LANES]
+    for l in range(LANES):
+        at[l] = 0
+        top[l] = -<real> INFINITY
+    if layout is many:
+        fill_lanes(step, <real> 0.0)
+        place(xa, g, batch, &span)
+        for chunk in range(batch.chunks):
+            start = chunk * CHUNK
+            steps = min(batch.steps - start, <Py_ssize_t> CHUNK)
+            load(x, &span, batch, start, steps, -<real> INFINITY, b)
+            for i in range(steps):
+                y = <real> (start + i)
+                for l in range(LANES):
+                    step[l] = y if b[i * LANES + l] > top[l] else step[l]
+                    top[l] = b[i * LANES + l] if b[i * LANES + l] > top[l] else top[l]
+        for l in range(LANES):
+            at[l] = <Py_ssize_t> step[l]
+    else:
+        for r in range(batch.rows):
+            tile = row_of(batch, r)
+            place(xa, g, &tile, &span)
+            top[r] = row_max(x, &span, &tile, g.k, <Py_ssize_t> -1, b)
+            for chunk in range(batch.chunks):
+                run = run_of(x, &span, &tile, g.k, chunk, &count, b)
+                i = first_equal(run, count, top[r])
+                if i < count:
+                    at[r] = chunk * CHUNK * LANES + i
+                    break
+
+
+cdef inline Py_ssize_t first_equal(const real* x, Py_ssize_t count, real value) noexcept nogil:
+    # Where a run of memory holds a value first; `count` if nowhere.
+    cdef Py_ssize_t i, l
+    cdef Py_ssize_t found = 0
+    for i in range(count // LANES):
+        for l in range(LANES):
+            found |= x[i * LANES + l] == value
+        if found:
+            break
+    else:
+        i = count // LANES
+    i = i * LANES
+    while i < count and x[i] != value:
+        i += 1
+    return i
 
 
 cdef inline const real* near_row(const real* x, const Array3* a, const Geometry* g,

@@ -177,13 +177,99 @@ cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array
             signs_to_infinity(row_at(out, ya, g, batch.first + l), ya.k, g.k)
 
 
-cdef void softmax_tile(int op, const Geometry* g, const Array3* xa, const Array3* ya, real* row,
-                       const Tile* tile, real kind) noexcept nogil:
-    # LOG_SOFTMAX and ENTROPY. x (outer, k, inner); y the same, or row (outer * inner,).
+cdef inline void log_softmax_run(const real* x, Py_ssize_t count, real centre, real high, real low,
+                                 real top_x, real top, real* out) noexcept nogil:
+    # out = ((x - centre) - high) - low, and `top` for those equal to top_x; x may be out.
+    cdef Py_ssize_t j
+    for j in range(count):
+        out[j] = top if x[j] == top_x else ((x[j] - centre) - high) - low
+
+
+cdef void log_softmax_batch(const Geometry* g, const Array3* xa, const Array3* ya,
+                            const Tile* batch, real kind, layout how) noexcept nogil:
+    # LOG_SOFTMAX. x and y (outer, k, inner).
     cdef const real* x = <const real*> xa.data
     cdef real* out = <real*> ya.data
+    cdef real infinity = <real> INFINITY
+    cdef bint far
+    cdef Py_ssize_t lanes = lanes_of(batch, kind)
+    cdef Py_ssize_t chunk, start, steps, count, i, l, r
+    cdef const real* run
+    cdef real* to
+    cdef Tile tile
     cdef Span xs
     cdef Span ys
+    cdef real b[CHUNK * LANES]
+    # One number a row; the largest value is what cross-entropy calls the target:
+    cdef Py_ssize_t at[LANES]
+    cdef real m[LANES]
+    cdef real below[LANES]          # the largest but that
+    cdef real anchor[LANES]
+    cdef real centre[LANES]
+    cdef real n[LANES]
+    cdef real low[LANES]
+    cdef real magic[LANES]
+    cdef real rest[LANES]
+    cdef real rest_low[LANES]
+    cdef real log_s[LANES]
+    cdef real high[LANES]
+    cdef real top[LANES]            # its result
+    cdef real top_x[LANES]          # m where it leads, so that it is recognised; else infinite
+    cdef real e, e_low, s, s_low
+
+    batch_argmax(x, xa, g, batch, b, at, m, how)
+    batch_load(x, xa, g, batch, at, <const real*> m, b, below, how)
+    choose_anchor(below, m, lanes, anchor)
+    far = choose_shift(m, lanes, centre, n, low, magic)
+    batch_sums(x, xa, g, batch, at, centre, low, magic, anchor, far, b, <real*> NULL, ya, rest,
+               rest_low, how)
+    for l in range(lanes):
+        e = exp_parts(m[l] - centre[l], magic[l], &e_low)
+        s = rest[l] + e
+        s_low = sum_error(rest[l], e, s) + (rest_low[l] + e_low)
+        top[l] = cost_near(rest[l], rest_low[l], e, e_low, <real> 1.0 / s)
+        top_x[l] = m[l] if top[l] < <real> 0.7 else infinity
+        top[l] = <real> 0.0 - top[l]
+        log_s[l] = log_parts(s, s_low, -lift(kind)) + n[l] * ln2_low(kind)
+        high[l] = n[l] * ln2_high(kind)
+    for l in range(batch.rows):
+        if m[l] == infinity:
+            # inf - inf and x - inf, unless a NaN spoils the row
+            log_s[l] = <real> NAN if row_has_nan(x, xa, g, batch.first + l) else <real> 0.0
+
+    if layout is many:
+        place(xa, g, batch, &xs)
+        place(ya, g, batch, &ys)
+        for chunk in range(batch.chunks):
+            start = chunk * CHUNK
+            steps = min(batch.steps - start, <Py_ssize_t> CHUNK)
+            load(x, &xs, batch, start, steps, -infinity, b)
+            for i in range(steps):
+                for l in range(LANES):
+                    s = b[i * LANES + l]
+                    b[i * LANES + l] = top[l] if s == top_x[l] else \
+                        ((s - centre[l]) - high[l]) - log_s[l]
+            store(out, &ys, batch, start, steps, <const real*> b)
+    else:
+        for r in range(batch.rows):
+            tile = row_of(batch, r)
+            place(xa, g, &tile, &xs)
+            place(ya, g, &tile, &ys)
+            for chunk in range(batch.chunks):
+                start = chunk * CHUNK
+                run = run_of(x, &xs, &tile, g.k, chunk, &count, b)
+                to = out + ys.lane[0] + start * LANES if ys.unit else b
+                log_softmax_run(run, count, centre[r], high[r], log_s[r], top_x[r], top[r], to)
+                if not ys.unit:
+                    store(out, &ys, &tile, start, min(tile.steps - start, <Py_ssize_t> CHUNK),
+                          <const real*> b)
+
+
+cdef void entropy_tile(const Geometry* g, const Array3* xa, real* row, const Tile* tile,
+                       real kind) noexcept nogil:
+    # ENTROPY. x (outer, k, inner), row (outer * inner,).
+    cdef const real* x = <const real*> xa.data
+    cdef Span xs
     cdef real b[CHUNK * LANES]
     cdef real m[LANES]
     cdef real centre[LANES]
@@ -200,17 +286,13 @@ cdef void softmax_tile(int op, const Geometry* g, const Array3* xa, const Array3
     cdef real weighted_lost[LANES]
     cdef real factor[LANES]
     cdef real top[LANES]
-    cdef real top_x[LANES]
     cdef bint whole = tile.chunks == 1
     cdef Py_ssize_t lanes = 1 if tile.single else LANES
-    cdef Py_ssize_t chunk, start, steps, i, l
+    cdef Py_ssize_t chunk, start, steps, l
     cdef real infinity = <real> INFINITY
     cdef real ratio, y
 
     place(xa, g, tile, &xs)
-    nowhere(&ys)
-    if out != NULL:
-        place(ya, g, tile, &ys)
     fill_lanes(m, -infinity)
     for chunk in range(tile.chunks):
         start = chunk * CHUNK
@@ -234,8 +316,7 @@ cdef void softmax_tile(int op, const Geometry* g, const Array3* xa, const Array3
         steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
         if not whole:
             load(x, &xs, tile, start, steps, -infinity, b)
-        if op == ENTROPY:
-            entropy_pass(b, steps, centre, n, low, magic, m, weighted, weighted_lost)
+        entropy_pass(b, steps, centre, n, low, magic, m, weighted, weighted_lost)
         exp_pass(b, steps, centre, low, magic, <real> 0.0, total, lost, m, top_e, top_count, below,
                  below_lost)
     settle_tile(total, lost, tile.single)
@@ -249,36 +330,11 @@ cdef void softmax_tile(int op, const Geometry* g, const Array3* xa, const Array3
         y = exp_parts(m[l] - centre[l], magic[l], &ratio)
         top[l] = (top_count[l] - <real> 1.0) * top_e[l]
         top[l] = cost_near(below[l] + top[l], below_lost[l], y, ratio, <real> 1.0 / total[l])
-        # A value that leads is recognised by x_j == m.
-        top_x[l] = m[l] if top[l] < <real> 0.7 else infinity
         factor[l] = log_parts(total[l], lost[l], -lift(<real> 0.0))
-    if op == ENTROPY:
-        for l in range(tile.rows):
-            # Those equal to the largest are left out of `weighted`: their share is top.
-            row[tile.first + l] = (weighted[l] + below[l] * factor[l]
-                                   + top_count[l] * top_e[l] * top[l]) / total[l]
-        return
     for l in range(tile.rows):
-        factor[l] = factor[l] + n[l] * ln2_low(ratio)
-        top[l] = <real> 0.0 - top[l]
-        if m[l] == infinity:
-            # inf - inf and x - inf, unless a NaN spoils the row
-            factor[l] = <real> NAN if row_has_nan(x, xa, g, tile.first + l) else <real> 0.0
-    if tile.single:
-        fill_lanes(factor, factor[0])
-        fill_lanes(top, top[0])
-        fill_lanes(top_x, top_x[0])
-
-    for chunk in range(tile.chunks):
-        start = chunk * CHUNK
-        steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
-        load(x, &xs, tile, start, steps, -infinity, b)
-        for i in range(steps):
-            for l in range(LANES):
-                y = b[i * LANES + l]
-                b[i * LANES + l] = top[l] if y == top_x[l] else \
-                    ((y - centre[l]) - n[l] * ln2_high(y)) - factor[l]
-        store(out, &ys, tile, start, steps, b)
+        # Those equal to the largest are left out of `weighted`: their share is top.
+        row[tile.first + l] = (weighted[l] + below[l] * factor[l]
+                               + top_count[l] * top_e[l] * top[l]) / total[l]
 
 
 cdef void backward_tile(bint logarithm, const Geometry* g, const Array3* ga, const Array3* ya,
@@ -380,8 +436,15 @@ cdef inline Tile tile_number(const Geometry* g, Py_ssize_t t, bint beside) noexc
 
 
 cdef inline bint in_batches(int op) noexcept nogil:
-    # Whether softmax_batch computes it.
-    return op == SOFTMAX or op == LOGSUMEXP or op == LOGSUMEXP_BACKWARD
+    return op != ENTROPY
+
+
+cdef inline void any_batch(int op, const Geometry* g, const Array3* x, const Array3* y, real* row,
+                           const Tile* batch, real kind, layout how) noexcept nogil:
+    if op == LOG_SOFTMAX:
+        log_softmax_batch(g, x, y, batch, kind, how)
+    else:
+        softmax_batch(op, g, x, y, row, batch, kind, how)
 
 
 cdef inline void softmax_tile_number(int op, const Geometry* g, const Array3* x, const Array3* y,
@@ -392,20 +455,20 @@ cdef inline void softmax_tile_number(int op, const Geometry* g, const Array3* x,
     if not in_batches(op):
         tile = tile_number(g, t, beside)
         if wide:
-            softmax_tile[double](op, g, x, y, <double*> row, &tile, 0)
+            entropy_tile[double](g, x, <double*> row, &tile, 0)
         else:
-            softmax_tile[float](op, g, x, y, <float*> row, &tile, 0)
+            entropy_tile[float](g, x, <float*> row, &tile, 0)
         return
     tile = batch_number(g, t, beside)
     if beside:
         if wide:
-            softmax_batch[double, many](op, g, x, y, <double*> row, &tile, 0, 0)
+            any_batch[double, many](op, g, x, y, <double*> row, &tile, 0, 0)
         else:
-            softmax_batch[float, many](op, g, x, y, <float*> row, &tile, 0, 0)
+            any_batch[float, many](op, g, x, y, <float*> row, &tile, 0, 0)
     elif wide:
-        softmax_batch[double, in_turn](op, g, x, y, <double*> row, &tile, 0, 0)
+        any_batch[double, in_turn](op, g, x, y, <double*> row, &tile, 0, 0)
     else:
-        softmax_batch[float, in_turn](op, g, x, y, <float*> row, &tile, 0, 0)
+        any_batch[float, in_turn](op, g, x, y, <float*> row, &tile, 0, 0)
 
 
 cdef void array3(object array, Array3* out):
