@@ -725,9 +725,11 @@ def test_interrupted_at_once(monkeypatch):
 def test_ctrl_c():
     """A real SIGINT in a fit that would never end: the model predicts, and the signal is told."""
     code = """
+import signal
 import numpy as np
 from fastce.integrations.sklearn import SoftmaxRegression
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 rng = np.random.default_rng(0)
 X, y = rng.normal(size=(20_000, 50)), rng.integers(20, size=20_000)
 X *= np.logspace(-4, 4, 50)

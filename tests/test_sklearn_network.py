@@ -449,6 +449,8 @@ class Interrupted:
 
     def __init__(self, monkeypatch, batches):
         self.calls = 0
+        # (a shell's background job ignores the signal)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         plain = fastce.sigmoid_backward
 
         def sigmoid_backward(*arguments):

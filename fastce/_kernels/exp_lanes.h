@@ -330,39 +330,57 @@ static inline void fastce_sweep_run_f(const float *x, ptrdiff_t count, ptrdiff_t
 }
 
 /* out = sigmoid(x) of vecmath.pxd, which names the constants. x may be out. */
+static inline __m512d fastce_sigmoid8(__m512d v, __m512d least, __m512d base, double up)
+{
+    const __m512d raise = _mm512_set1_pd(up);
+    const __mmask8 negative = _mm512_movepi64_mask(_mm512_castpd_si512(v));
+    __m512d e = _mm512_max_pd(least, _mm512_or_pd(v, _mm512_set1_pd(-0.0)));
+    e = fastce_exp8(e, base);
+    __m512d y = _mm512_div_pd(_mm512_mask_mov_pd(raise, negative, e), _mm512_add_pd(raise, e));
+    const __mmask8 small =
+        _mm512_mask_cmp_pd_mask(negative, e, _mm512_set1_pd(0.25 * up), _CMP_LT_OQ);
+    return _mm512_mask_mul_pd(y, small, _mm512_fnmadd_pd(e, y, e), _mm512_set1_pd(1 / up));
+}
+
 static inline void fastce_sigmoid_d(const double *x, double *out, ptrdiff_t n, double least,
                                     double magic, double up)
 {
-    const __m512d base = fastce_base8(_mm512_set1_pd(magic)), raise = _mm512_set1_pd(up);
-    for (ptrdiff_t i = 0; i < n; i += 8) {
-        const __mmask8 some = (__mmask8) (n - i < 8 ? (1 << (n - i)) - 1 : -1);
-        __m512d v = _mm512_maskz_loadu_pd(some, x + i);
-        __mmask8 negative = _mm512_movepi64_mask(_mm512_castpd_si512(v));
-        __m512d e = _mm512_max_pd(_mm512_set1_pd(least), _mm512_or_pd(v, _mm512_set1_pd(-0.0)));
-        e = fastce_exp8(e, base);
-        __m512d y = _mm512_div_pd(_mm512_mask_mov_pd(raise, negative, e), _mm512_add_pd(raise, e));
-        __mmask8 small = _mm512_mask_cmp_pd_mask(negative, e, _mm512_set1_pd(0.25 * up),
-                                                 _CMP_LT_OQ);
-        y = _mm512_mask_mul_pd(y, small, _mm512_fnmadd_pd(e, y, e), _mm512_set1_pd(1 / up));
-        _mm512_mask_storeu_pd(out + i, some, y);
+    const __m512d base = fastce_base8(_mm512_set1_pd(magic)), low = _mm512_set1_pd(least);
+    ptrdiff_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        _mm512_storeu_pd(out + i, fastce_sigmoid8(_mm512_loadu_pd(x + i), low, base, up));
+    if (i < n) {
+        const __mmask8 some = (__mmask8) ((1 << (n - i)) - 1);
+        _mm512_mask_storeu_pd(
+            out + i, some,
+            fastce_sigmoid8(_mm512_maskz_loadu_pd(some, x + i), low, base, up));
     }
+}
+
+static inline __m512 fastce_sigmoid16(__m512 v, __m512 least, __m512 base, float up)
+{
+    const __m512 raise = _mm512_set1_ps(up);
+    const __mmask16 negative = _mm512_movepi32_mask(_mm512_castps_si512(v));
+    __m512 e = _mm512_max_ps(least, _mm512_or_ps(v, _mm512_set1_ps(-0.0f)));
+    e = fastce_exp16(e, base);
+    __m512 y = _mm512_div_ps(_mm512_mask_mov_ps(raise, negative, e), _mm512_add_ps(raise, e));
+    const __mmask16 small =
+        _mm512_mask_cmp_ps_mask(negative, e, _mm512_set1_ps(0.25f * up), _CMP_LT_OQ);
+    return _mm512_mask_mul_ps(y, small, _mm512_fnmadd_ps(e, y, e), _mm512_set1_ps(1 / up));
 }
 
 static inline void fastce_sigmoid_f(const float *x, float *out, ptrdiff_t n, float least,
                                     float magic, float up)
 {
-    const __m512 base = fastce_base16(_mm512_set1_ps(magic)), raise = _mm512_set1_ps(up);
-    for (ptrdiff_t i = 0; i < n; i += 16) {
-        const __mmask16 some = (__mmask16) (n - i < 16 ? (1 << (n - i)) - 1 : -1);
-        __m512 v = _mm512_maskz_loadu_ps(some, x + i);
-        __mmask16 negative = _mm512_movepi32_mask(_mm512_castps_si512(v));
-        __m512 e = _mm512_max_ps(_mm512_set1_ps(least), _mm512_or_ps(v, _mm512_set1_ps(-0.0f)));
-        e = fastce_exp16(e, base);
-        __m512 y = _mm512_div_ps(_mm512_mask_mov_ps(raise, negative, e), _mm512_add_ps(raise, e));
-        __mmask16 small = _mm512_mask_cmp_ps_mask(negative, e, _mm512_set1_ps(0.25f * up),
-                                                 _CMP_LT_OQ);
-        y = _mm512_mask_mul_ps(y, small, _mm512_fnmadd_ps(e, y, e), _mm512_set1_ps(1 / up));
-        _mm512_mask_storeu_ps(out + i, some, y);
+    const __m512 base = fastce_base16(_mm512_set1_ps(magic)), low = _mm512_set1_ps(least);
+    ptrdiff_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        _mm512_storeu_ps(out + i, fastce_sigmoid16(_mm512_loadu_ps(x + i), low, base, up));
+    if (i < n) {
+        const __mmask16 some = (__mmask16) ((1 << (n - i)) - 1);
+        _mm512_mask_storeu_ps(
+            out + i, some,
+            fastce_sigmoid16(_mm512_maskz_loadu_ps(some, x + i), low, base, up));
     }
 }
 
