@@ -97,7 +97,7 @@ class SoftmaxRegression(LogitClassifier):
     --------
     >>> from fastce.integrations.sklearn import SoftmaxRegression
     >>> from sklearn.datasets import load_iris
-    >>> X, y = load_iris(return_X_y=True, as_frame=True)
+    >>> X, y = load_iris(return_X_y=True)
     >>> model = SoftmaxRegression(max_iter=200).fit(X, y)
     >>> model.predict_proba(X[:2]).round(3)
     array([[0.982, 0.018, 0.   ],
