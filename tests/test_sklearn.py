@@ -366,7 +366,12 @@ PARAMETERS = [
     ({"max_iter": 1.5}, TypeError, "`max_iter`"),
     ({"solver": "sag"}, ValueError, "`solver` must be one of lbfgs, newton-cg, got 'sag'"),
     ({"fit_intercept": "no"}, TypeError, "`fit_intercept`"),
+    ({"warm_start": "no"}, TypeError, "`warm_start`"),
+    ({"verbose": "no"}, TypeError, "`verbose`"),
     ({"class_weight": {0: -1.0}}, ValueError, "`class_weight` must not be negative"),
+    ({"class_weight": {0: np.inf}}, ValueError, "or infinite, got inf"),
+    ({"class_weight": {1: np.nan}}, ValueError, "or infinite, got nan"),
+    ({"class_weight": dict.fromkeys(range(3), 0.0)}, ValueError, "must leave some sample a weight"),
     ({"class_weight": "even"}, ValueError, "class_weight"),
 ]
 
@@ -449,10 +454,14 @@ def test_bad_streams():
     model = SoftmaxRegression().partial_fit(X, y, classes=[0, 1, 2])
     with pytest.raises(ValueError, match="as in the first call, got"):
         model.partial_fit(X, y, classes=[0, 1])
-    with pytest.raises(ValueError, match=r"must hold labels of `classes` \[0 1 2\]"):
+    with pytest.raises(ValueError, match=r"must hold labels of `classes` \[0 1 2\], got 3$"):
         model.partial_fit(X, y + 1)
     with pytest.raises(ValueError, match="features"):
         model.partial_fit(X[:, :2], y)
+    before = model.coef_
+    with pytest.raises(ValueError, match="`fit_intercept` must stay as it was .* got False"):
+        model.set_params(fit_intercept=False).partial_fit(X, y)
+    assert model.coef_ is before
 
 
 # ------------------------------------------------------------------------------ as a classifier
