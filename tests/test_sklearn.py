@@ -166,7 +166,7 @@ def test_objective(dtype, k, weighted, target, kind, rows, monkeypatch):
 
 def eps_of(dtype):
     """Give how many eps of float64 a derivative may be off: sums of 60 terms, in any order."""
-    return 300 * np.finfo(dtype).eps / np.finfo(np.float64).eps
+    return 60 * np.finfo(dtype).eps / np.finfo(np.float64).eps
 
 
 @classes
@@ -257,7 +257,7 @@ def test_no_penalty(C):
     X, y = made(3)
     model = SoftmaxRegression(C=C, **TIGHT).fit(X, y)
     reference = LogisticRegression(C=1e10, **TIGHT).fit(X, y)
-    assert_close(model.coef_ - model.coef_[0], reference.coef_ - reference.coef_[0], 1e12)
+    assert_close(model.coef_ - model.coef_[0], reference.coef_ - reference.coef_[0], 1e9)
 
 
 # ----------------------------------------------------------------- probabilities and weights
