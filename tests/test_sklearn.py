@@ -459,7 +459,7 @@ def test_bad_streams():
     with pytest.raises(ValueError, match="features"):
         model.partial_fit(X[:, :2], y)
     before = model.coef_
-    with pytest.raises(ValueError, match="`fit_intercept` must stay as it was .* got False"):
+    with pytest.raises(ValueError, match=r"`fit_intercept` must stay as it was .* got False"):
         model.set_params(fit_intercept=False).partial_fit(X, y)
     assert model.coef_ is before
 

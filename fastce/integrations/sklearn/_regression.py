@@ -340,7 +340,9 @@ class _Search:
         self.steps += 1
         if self.verbose:
             value = intermediate_result.fun / self.objective.scale
-            print(f"step {self.steps}: objective {value:.9g}, gradient {self.slope():.3g}", flush=True)
+            print(
+                f"step {self.steps}: objective {value:.9g}, gradient {self.slope():.3g}", flush=True
+            )
 
     def step_or_stop(self, intermediate_result: OptimizeResult) -> None:
         """Take note of a step, and stop if the gradient is small."""
