@@ -169,7 +169,7 @@ def _encode(y: Array) -> tuple[Array, Array]:
     if y.dtype.kind in "iu":
         least, most = int(y.min()), int(y.max())
         if most - least < len(y) and most <= np.iinfo(np.intp).max:
-            # Counting takes a tenth of the time that sorting does.
+            # Counting takes a fraction of the time that sorting does.
             offsets = y.astype(np.intp) - least
             there = np.bincount(offsets) > 0
             places = np.cumsum(there) - 1
@@ -200,7 +200,9 @@ def _probabilities(y: Any) -> Array:
 def at_least_two(classes: Array) -> None:
     """Refuse targets of one class."""
     if len(classes) < 2:
-        raise ValueError(f"`y` must hold at least two classes, got one class: {classes.tolist()[0]!r}")
+        raise ValueError(
+            f"`y` must hold at least two classes, got one class: {classes.tolist()[0]!r}"
+        )
 
 
 def read_classes(classes: Any) -> Array:
