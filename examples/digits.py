@@ -12,7 +12,7 @@ number, the temperature, the answers stay and the probabilities become milder. W
 is found on images that were not trained on (Guo et al., "On calibration of modern neural networks",
 2017, https://arxiv.org/abs/1706.04599).
 
-    pip install "fastce[examples]"
+    python -m pip install ".[examples]"
     python examples/digits.py
 """
 

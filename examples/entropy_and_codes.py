@@ -19,7 +19,7 @@ Shannon, "A mathematical theory of communication", 1948,
 https://doi.org/10.1002/j.1538-7305.1948.tb01338.x; Huffman, "A method for the construction of
 minimum-redundancy codes", 1952, https://doi.org/10.1109/JRPROC.1952.273898
 
-    pip install "fastce[examples]"
+    python -m pip install ".[examples]"
     python examples/entropy_and_codes.py
 """
 

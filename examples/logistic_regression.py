@@ -10,7 +10,7 @@ and the minimum is where the errors g - t are at right angles to every feature. 
 needs the gradient only, and many steps. L-BFGS learns the curvature from the gradients it has seen.
 Newton's method asks for the curvature, not as a matrix but as its product with a direction.
 
-    pip install "fastce[examples]"
+    python -m pip install ".[examples]"
     python examples/logistic_regression.py
 """
 

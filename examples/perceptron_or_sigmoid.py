@@ -11,7 +11,7 @@ No such bound holds for the perceptron: near its edge the smallest nudge turns t
 chapter 1 of Nielsen, "Neural Networks and Deep Learning", 2015,
 http://neuralnetworksanddeeplearning.com/chap1.html
 
-    pip install "fastce[examples]"
+    python -m pip install ".[examples]"
     python examples/perceptron_or_sigmoid.py
 """
 

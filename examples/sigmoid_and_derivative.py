@@ -10,7 +10,7 @@ cancels it: that of the squared error (g - t)^2 / 2 is (g - t) g (1 - g), that o
 is g - t. See chapter 3 of Nielsen, "Neural Networks and Deep Learning", 2015,
 http://neuralnetworksanddeeplearning.com/chap3.html
 
-    pip install "fastce[examples]"
+    python -m pip install ".[examples]"
     python examples/sigmoid_and_derivative.py
 """
 

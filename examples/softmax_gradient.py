@@ -11,7 +11,7 @@ What divides by p and what multiplies by it cancel: the gradient is what the cla
 what was true. See chapter 3 of Nielsen, "Neural Networks and Deep Learning", 2015,
 http://neuralnetworksanddeeplearning.com/chap3.html
 
-    pip install "fastce[examples]"
+    python -m pip install ".[examples]"
     python examples/softmax_gradient.py
 """
 

@@ -166,7 +166,7 @@ def test_objective(dtype, k, weighted, target, kind, rows, monkeypatch):
 
 def eps_of(dtype):
     """Give how many eps of float64 a derivative may be off: sums of 60 terms, in any order."""
-    return 300 * np.finfo(dtype).eps / np.finfo(np.float64).eps
+    return 60 * np.finfo(dtype).eps / np.finfo(np.float64).eps
 
 
 @classes
@@ -257,7 +257,7 @@ def test_no_penalty(C):
     X, y = made(3)
     model = SoftmaxRegression(C=C, **TIGHT).fit(X, y)
     reference = LogisticRegression(C=1e10, **TIGHT).fit(X, y)
-    assert_close(model.coef_ - model.coef_[0], reference.coef_ - reference.coef_[0], 1e12)
+    assert_close(model.coef_ - model.coef_[0], reference.coef_ - reference.coef_[0], 1e9)
 
 
 # ----------------------------------------------------------------- probabilities and weights
@@ -366,7 +366,12 @@ PARAMETERS = [
     ({"max_iter": 1.5}, TypeError, "`max_iter`"),
     ({"solver": "sag"}, ValueError, "`solver` must be one of lbfgs, newton-cg, got 'sag'"),
     ({"fit_intercept": "no"}, TypeError, "`fit_intercept`"),
+    ({"warm_start": "no"}, TypeError, "`warm_start`"),
+    ({"verbose": "no"}, TypeError, "`verbose`"),
     ({"class_weight": {0: -1.0}}, ValueError, "`class_weight` must not be negative"),
+    ({"class_weight": {0: np.inf}}, ValueError, "or infinite, got inf"),
+    ({"class_weight": {1: np.nan}}, ValueError, "or infinite, got nan"),
+    ({"class_weight": dict.fromkeys(range(3), 0.0)}, ValueError, "must leave some sample a weight"),
     ({"class_weight": "even"}, ValueError, "class_weight"),
 ]
 
@@ -449,10 +454,14 @@ def test_bad_streams():
     model = SoftmaxRegression().partial_fit(X, y, classes=[0, 1, 2])
     with pytest.raises(ValueError, match="as in the first call, got"):
         model.partial_fit(X, y, classes=[0, 1])
-    with pytest.raises(ValueError, match=r"must hold labels of `classes` \[0 1 2\]"):
+    with pytest.raises(ValueError, match=r"must hold labels of `classes` \[0 1 2\], got 3$"):
         model.partial_fit(X, y + 1)
     with pytest.raises(ValueError, match="features"):
         model.partial_fit(X[:, :2], y)
+    before = model.coef_
+    with pytest.raises(ValueError, match=r"`fit_intercept` must stay as it was .* got False"):
+        model.set_params(fit_intercept=False).partial_fit(X, y)
+    assert model.coef_ is before
 
 
 # ------------------------------------------------------------------------------ as a classifier

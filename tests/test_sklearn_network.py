@@ -1,15 +1,12 @@
 """SigmoidNetwork: against differences, scikit-learn's MLPClassifier, and what its pages promise."""
 
-import inspect
 import io
 import pickle
 import signal
 from contextlib import redirect_stdout
-from types import ModuleType
 
 import numpy as np
 import pytest
-from test_docs import run_examples
 
 import fastce
 
@@ -618,11 +615,3 @@ def test_steps_that_are_too_large():
         network.fit(X * 1e200, y)
     assert np.isfinite(parameters(network)).all()
     assert network.n_iter_ == 0
-
-
-@pytest.mark.parametrize("method", [None, "fit", "partial_fit"])
-def test_examples(method):
-    """The examples run."""
-    documented = SigmoidNetwork if method is None else getattr(SigmoidNetwork, method)
-    text = inspect.getdoc(documented)
-    assert run_examples(text, "SigmoidNetwork", ModuleType("network")) > 0

@@ -3,6 +3,7 @@
 A target is either the class of each sample, or its probabilities: rows that sum to one.
 """
 
+import math
 import numbers
 from typing import Any, TypeAlias
 
@@ -159,7 +160,7 @@ def read_samples(
     found = np.asarray(classes)
     unknown = np.setdiff1d(y, found)
     if unknown.size:
-        raise ValueError(f"`y` must hold labels of `classes` {found}, got {unknown[0]!r}")
+        raise ValueError(f"`y` must hold labels of `classes` {found}, got {unknown.tolist()[0]!r}")
     return X, found, np.searchsorted(found, y)
 
 
@@ -168,7 +169,7 @@ def _encode(y: Array) -> tuple[Array, Array]:
     if y.dtype.kind in "iu":
         least, most = int(y.min()), int(y.max())
         if most - least < len(y) and most <= np.iinfo(np.intp).max:
-            # Counting takes a tenth of the time that sorting does.
+            # Counting takes a fraction of the time that sorting does.
             offsets = y.astype(np.intp) - least
             there = np.bincount(offsets) > 0
             places = np.cumsum(there) - 1
@@ -199,7 +200,9 @@ def _probabilities(y: Any) -> Array:
 def at_least_two(classes: Array) -> None:
     """Refuse targets of one class."""
     if len(classes) < 2:
-        raise ValueError(f"`y` must hold at least two classes, got one class: {classes[0]!r}")
+        raise ValueError(
+            f"`y` must hold at least two classes, got one class: {classes.tolist()[0]!r}"
+        )
 
 
 def read_classes(classes: Any) -> Array:
@@ -270,8 +273,9 @@ def read_class_weight(
         given = totals > 0
         return np.where(given, totals.sum() / (given.sum() * np.where(given, totals, 1)), 0.0)
     weights = compute_class_weight(class_weight, classes=classes, y=classes)
-    if not weights.min() >= 0:
-        raise ValueError(f"`class_weight` must not be negative, got {weights.min():.6g}")
+    for weight in weights:
+        if not 0 <= weight < math.inf:
+            raise ValueError(f"`class_weight` must not be negative or infinite, got {weight:.6g}")
     return np.asarray(weights, np.float64)
 
 
@@ -279,6 +283,8 @@ def weighted(target: Array, class_weight: Array | None, sample_weight: Array | N
     """Fold the classes' weights: return (target, sample weights), either perhaps as it was."""
     if class_weight is None:
         return target, sample_weight
+    if not class_weight @ class_totals(target, len(class_weight), sample_weight) > 0:
+        raise ValueError("`class_weight` must leave some sample a weight, got 0 for all of them")
     if target.ndim == 2:
         return target * class_weight.astype(target.dtype), sample_weight
     each = class_weight[target]

@@ -17,6 +17,7 @@ from fastce.integrations.sklearn._common import Array, LogitClassifier
 from fastce.integrations.sklearn._objective import Objective
 
 SOLVERS = ("lbfgs", "newton-cg")
+FLAGS = ("fit_intercept", "warm_start", "verbose")
 # What L-BFGS takes for no progress, relative to the objective: a few roundings.
 NO_PROGRESS = 64 * np.finfo(np.float64).eps
 
@@ -97,7 +98,7 @@ class SoftmaxRegression(LogitClassifier):
     --------
     >>> from fastce.integrations.sklearn import SoftmaxRegression
     >>> from sklearn.datasets import load_iris
-    >>> X, y = load_iris(return_X_y=True, as_frame=True)
+    >>> X, y = load_iris(return_X_y=True)
     >>> model = SoftmaxRegression(max_iter=200).fit(X, y)
     >>> model.predict_proba(X[:2]).round(3)
     array([[0.982, 0.018, 0.   ],
@@ -227,6 +228,10 @@ class SoftmaxRegression(LogitClassifier):
             self._precision = self._prior(objective, prior)
         else:
             start = self._start(objective, known)
+            if len(self._precision) != objective.size:
+                raise ValueError(
+                    f"`fit_intercept` must stay as it was for partial_fit, got {self.fit_intercept}"
+                )
         self.classes_ = known
         self._minimise(objective, start, None if first else start)
         return self
@@ -238,7 +243,8 @@ class SoftmaxRegression(LogitClassifier):
         if _arrays.integer("max_iter", self.max_iter) < 1:
             raise ValueError(f"`max_iter` must be at least 1, got {self.max_iter}")
         _arrays.number("tol", self.tol, "not negative", lambda tol: tol >= 0)
-        _arrays.flag("fit_intercept", self.fit_intercept)
+        for name in FLAGS:
+            _arrays.flag(name, getattr(self, name))
         return 1 / _arrays.number("C", self.C, "above 0", lambda c: c > 0)
 
     def _objective(
@@ -334,7 +340,9 @@ class _Search:
         self.steps += 1
         if self.verbose:
             value = intermediate_result.fun / self.objective.scale
-            print(f"step {self.steps}: objective {value:.9g}, gradient {self.slope():.3g}")
+            print(
+                f"step {self.steps}: objective {value:.9g}, gradient {self.slope():.3g}", flush=True
+            )
 
     def step_or_stop(self, intermediate_result: OptimizeResult) -> None:
         """Take note of a step, and stop if the gradient is small."""

@@ -32,7 +32,8 @@ class TemperatureScaling(LogitClassifier):
     ----------
     classes : array_like, (k,), optional
         The label of each column of the logits, sorted: the `classes_` of the classifier. Needed
-        only if y lacks some of them, and they are not the integers from 0 to k - 1.
+        only if y lacks some of them, unless they are the integers from 0 to k - 1, with a column
+        for each.
     bounds : (float, float)
         Least and largest temperature.
 
@@ -61,8 +62,8 @@ class TemperatureScaling(LogitClassifier):
 
     In the inverse temperature b the loss is convex: with p = softmax(b z) and t the targets, its
     derivatives are the sums of z (p - t) and of the variances of z under p. Newton's steps, which
-    are kept between the temperatures known to be too small and too large, need about 7 passes over
-    the logits, a chunk of rows at a time.
+    are kept between the temperatures known to be too small and too large, need few passes over the
+    logits (`n_iter_` counts them), a chunk of rows at a time.
 
     References
     ----------
