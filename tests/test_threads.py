@@ -13,8 +13,15 @@ import fastce
 
 pytestmark = has("set_num_threads")
 
-# Large enough for several threads, with lengths on either side of the small-row kernels.
-LARGE = [((30_000, 7), -1), ((3001, 129), -1), ((40, 10, 501), 1)]
+# Large enough for several threads, with lengths on either side of the small-row kernels, and rows
+# that are shared among threads.
+LARGE = [
+    ((30_000, 7), -1),
+    ((3001, 129), -1),
+    ((40, 10, 501), 1),
+    ((1, 300_001), -1),
+    ((300_001, 2), 0),
+]
 
 
 @dtypes

@@ -8,6 +8,8 @@
 #             taken a chunk at a time, and the e_j wait in the result
 #   in_turn   long rows, one after the other, each a chunk at a time from where it lies, and the e_j
 #             wait in the result; only rows that are not runs of memory go through a buffer
+#
+# A very long row is cut into SECTIONS, whatever the number of threads, which then share it.
 
 ctypedef char in_turn
 ctypedef short many
@@ -20,6 +22,7 @@ ctypedef fused layout:
 cdef enum:
     BATCH_ITEMS = 16384             # a batch of long rows and its results stay near the processor
     AHEAD_ITEMS = 65536             # a row longer than this is not fetched ahead
+    SECTIONS = 64                   # of a row of more than so many chunks
 
 
 cdef inline Py_ssize_t batch_size(const Geometry* g, bint side_by_side) noexcept nogil:
@@ -83,14 +86,24 @@ cdef inline const real* run_of(const real* x, const Span* span, const Tile* tile
     return b
 
 
-cdef inline real row_max(const real* x, const Span* span, const Tile* tile, Py_ssize_t k,
-                         Py_ssize_t masked, real* b) noexcept nogil:
-    # The largest value of one row, but for x[masked].
+cdef inline Py_ssize_t section_count(const Tile* tile) noexcept nogil:
+    return SECTIONS if tile.chunks > SECTIONS else 1
+
+
+cdef inline Py_ssize_t section_start(const Tile* tile, Py_ssize_t s) noexcept nogil:
+    # The first chunk of section s.
+    return tile.chunks * s // SECTIONS if tile.chunks > SECTIONS else tile.chunks * s
+
+
+cdef real section_max(const real* x, const Span* span, const Tile* tile, Py_ssize_t k,
+                      Py_ssize_t masked, Py_ssize_t s) noexcept nogil:
+    # The largest value of a section of one row, but for x[masked].
     cdef Py_ssize_t chunk, count, cut
     cdef const real* run
     cdef real m[LANES]
+    cdef real b[CHUNK * LANES]
     fill_lanes(m, -<real> INFINITY)
-    for chunk in range(tile.chunks):
+    for chunk in range(section_start(tile, s), section_start(tile, s + 1)):
         run = run_of(x, span, tile, k, chunk, &count, b)
         cut = masked - chunk * CHUNK * LANES
         if 0 <= cut < count:
@@ -99,6 +112,28 @@ cdef inline real row_max(const real* x, const Span* span, const Tile* tile, Py_s
         else:
             max_run(run, count, m)
     return lanes_max(m)
+
+
+cdef inline real row_max(const real* x, const Span* span, const Tile* tile, Py_ssize_t k,
+                         Py_ssize_t masked) noexcept nogil:
+    # The same of the whole row.
+    cdef Py_ssize_t s
+    cdef real found[SECTIONS]
+    cdef real top
+    cdef int threads
+    if section_count(tile) == 1:
+        return section_max(x, span, tile, k, masked, 0)
+    threads = team(0.1 * k, SECTIONS)
+    if threads == 1:
+        for s in range(SECTIONS):
+            found[s] = section_max(x, span, tile, k, masked, s)
+    else:
+        for s in prange(SECTIONS, num_threads=threads, schedule="static"):
+            found[s] = section_max(x, span, tile, k, masked, s)
+    top = found[0]
+    for s in range(1, SECTIONS):
+        top = found[s] if found[s] > top else top
+    return top
 
 
 cdef inline void batch_load(const real* x, const Array3* xa, const Geometry* g, const Tile* batch,
@@ -124,9 +159,9 @@ cdef inline void batch_load(const real* x, const Array3* xa, const Geometry* g, 
                 continue
             tile = row_of(batch, r)
             place(xa, g, &tile, &span)
-            top[r] = row_max(x, &span, &tile, g.k, <Py_ssize_t> -1, b)
+            top[r] = row_max(x, &span, &tile, g.k, <Py_ssize_t> -1)
             if target != NULL and top[r] == target_x[r]:
-                top[r] = row_max(x, &span, &tile, g.k, target[r], b)
+                top[r] = row_max(x, &span, &tile, g.k, target[r])
 
 
 cdef inline void batch_argmax(const real* x, const Array3* xa, const Geometry* g, const Tile* batch,
@@ -159,7 +194,7 @@ cdef inline void batch_argmax(const real* x, const Array3* xa, const Geometry* g
         for r in range(batch.rows):
             tile = row_of(batch, r)
             place(xa, g, &tile, &span)
-            top[r] = row_max(x, &span, &tile, g.k, <Py_ssize_t> -1, b)
+            top[r] = row_max(x, &span, &tile, g.k, <Py_ssize_t> -1)
             for chunk in range(batch.chunks):
                 run = run_of(x, &span, &tile, g.k, chunk, &count, b)
                 i = first_equal(run, count, top[r])
@@ -238,33 +273,66 @@ cdef inline void sweep_many(const real* x, const Array3* xa, const Geometry* g, 
             store(out, &os, tile, start, steps, <const real*> b)
 
 
-cdef inline void sweep_row(const real* x, const Array3* xa, const Geometry* g, const Tile* tile,
-                           Py_ssize_t masked, real centre, real low, real magic, real anchor,
-                           const real* ahead, real* b, real* out, const Array3* oa, real* total,
-                           real* lost) noexcept nogil:
-    # batch_sums of one row.
+cdef void sweep_section(const real* x, const Span* xs, const Tile* tile, Py_ssize_t k,
+                        Py_ssize_t masked, real centre, real low, real magic, real anchor,
+                        const real* ahead, real* out, const Span* os, Py_ssize_t s, real* total,
+                        real* lost) noexcept nogil:
+    # batch_sums of a section of one row.
     cdef Py_ssize_t chunk, start, count
     cdef const real* run
     cdef real* to
-    cdef Span xs
-    cdef Span os
     cdef real sums[LANES]
     cdef real rests[LANES]
+    cdef real b[CHUNK * LANES]
+    for chunk in range(section_start(tile, s), section_start(tile, s + 1)):
+        start = chunk * CHUNK
+        run = run_of(x, xs, tile, k, chunk, &count, b)
+        to = out + os.lane[0] + start * LANES if os.unit else b
+        sweep_run(run, count, masked - start * LANES, centre, low, magic, anchor,
+                  ahead + start * LANES if ahead != NULL else NULL, to if out != NULL else NULL, b,
+                  chunk == section_start(tile, s), sums, rests)
+        if out != NULL and not os.unit:
+            store(out, os, tile, start, min(tile.steps - start, <Py_ssize_t> CHUNK),
+                  <const real*> b)
+    fold_lanes(sums, rests, total, lost)
+
+
+cdef inline void sweep_row(const real* x, const Array3* xa, const Geometry* g, const Tile* tile,
+                           Py_ssize_t masked, real centre, real low, real magic, real anchor,
+                           const real* ahead, real* out, const Array3* oa, real* total,
+                           real* lost) noexcept nogil:
+    # batch_sums of one row.
+    cdef Py_ssize_t s
+    cdef Span xs
+    cdef Span os
+    cdef real sums[SECTIONS]
+    cdef real rests[SECTIONS]
+    cdef real t, z
+    cdef int threads
     place(xa, g, tile, &xs)
     nowhere(&os)
     if out != NULL:
         place(oa, g, tile, &os)
-    for chunk in range(tile.chunks):
-        start = chunk * CHUNK
-        run = run_of(x, &xs, tile, g.k, chunk, &count, b)
-        to = out + os.lane[0] + start * LANES if os.unit else b
-        sweep_run(run, count, masked - start * LANES, centre, low, magic, anchor,
-                  ahead + start * LANES if ahead != NULL else NULL, to if out != NULL else NULL, b,
-                  chunk == 0, sums, rests)
-        if out != NULL and not os.unit:
-            store(out, &os, tile, start, min(tile.steps - start, <Py_ssize_t> CHUNK),
-                  <const real*> b)
-    fold_lanes(sums, rests, total, lost)
+    if section_count(tile) == 1:
+        sweep_section(x, &xs, tile, g.k, masked, centre, low, magic, anchor, ahead, out, &os, 0,
+                      total, lost)
+        return
+    threads = team(<double> g.k, SECTIONS)
+    if threads == 1:
+        for s in range(SECTIONS):
+            sweep_section(x, &xs, tile, g.k, masked, centre, low, magic, anchor, ahead, out, &os,
+                          s, &sums[s], &rests[s])
+    else:
+        for s in prange(SECTIONS, num_threads=threads, schedule="static"):
+            sweep_section(x, &xs, tile, g.k, masked, centre, low, magic, anchor, ahead, out, &os,
+                          s, &sums[s], &rests[s])
+    total[0] = sums[0]
+    lost[0] = rests[0]
+    for s in range(1, SECTIONS):
+        t = total[0] + sums[s]
+        z = t - total[0]
+        lost[0] = lost[0] + (rests[s] + ((total[0] - (t - z)) + (sums[s] - z)))
+        total[0] = t
 
 
 cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, const Tile* batch,
@@ -286,7 +354,7 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
                 continue
             tile = row_of(batch, r)
             sweep_row(x, xa, g, &tile, target[r] if target != NULL else <Py_ssize_t> -1, centre[r],
-                      low[r], magic[r], anchor[r], near_row(x, xa, g, batch, batch.rows + r), b,
+                      low[r], magic[r], anchor[r], near_row(x, xa, g, batch, batch.rows + r),
                       out, oa, &total[r], &lost[r])
     settle(total, lost, lanes_of(batch, total[0]))
 
@@ -305,16 +373,39 @@ cdef inline void scale_many(real* out, const Array3* oa, const Geometry* g, cons
         store_scaled(out, &span, tile, start, steps, b, factor, factor_low)
 
 
-cdef inline void scale_row(real* row, Py_ssize_t step, Py_ssize_t k, real factor,
-                           real factor_low) noexcept nogil:
-    # batch_store of one row. (+ 0.0: a factor below 0 would make -0.0 of 0.)
+cdef void scale_section(real* row, Py_ssize_t step, Py_ssize_t k, real factor, real factor_low,
+                        const Tile* tile, Py_ssize_t s) noexcept nogil:
+    # batch_store of a section of one row. (+ 0.0: a factor below 0 would make -0.0 of 0.)
+    cdef Py_ssize_t start = section_start(tile, s) * CHUNK * LANES
+    cdef Py_ssize_t stop = min(k, section_start(tile, s + 1) * CHUNK * LANES)
     cdef Py_ssize_t j
     if step == 1:
-        for j in range(k):
+        for j in range(start, stop):
             row[j] = row[j] * factor + (row[j] * factor_low + <real> 0.0)
     else:
-        for j in range(k):
+        for j in range(start, stop):
             row[j * step] = row[j * step] * factor + (row[j * step] * factor_low + <real> 0.0)
+
+
+cdef inline void scale_row(real* row, Py_ssize_t step, Py_ssize_t k, real factor,
+                           real factor_low, const Tile* tile) noexcept nogil:
+    # batch_store of one row.
+    cdef Py_ssize_t s
+    cdef int threads = 1 if section_count(tile) == 1 else team(0.2 * k, SECTIONS)
+    if threads == 1:
+        for s in range(section_count(tile)):
+            scale_section(row, step, k, factor, factor_low, tile, s)
+    else:
+        for s in prange(SECTIONS, num_threads=threads, schedule="static"):
+            scale_section(row, step, k, factor, factor_low, tile, s)
+
+
+cdef inline int outer_team(const Geometry* g, Py_ssize_t pieces, bint side_by_side) noexcept nogil:
+    # How many threads take so many pieces, each its own; 1 where they had better share each row.
+    cdef Tile row = tile_at(g, 0, 1, True)
+    if not side_by_side and section_count(&row) > 1 and pieces < 4 * max_threads():
+        return 1
+    return team(<double> g.outer * g.k * g.inner, pieces)
 
 
 cdef inline void batch_store(real* out, const Array3* oa, const Geometry* g, const Tile* batch,
@@ -329,4 +420,5 @@ cdef inline void batch_store(real* out, const Array3* oa, const Geometry* g, con
             if target != NULL and target[r] == IGNORED:
                 fill_row(out, oa, g, batch.first + r, <real> 0.0)
             else:
-                scale_row(row_at(out, oa, g, batch.first + r), oa.k, g.k, factor[r], factor_low[r])
+                scale_row(row_at(out, oa, g, batch.first + r), oa.k, g.k, factor[r], factor_low[r],
+                          batch)

@@ -774,7 +774,9 @@ cdef void xent_run(const Xent* a, bint wide) noexcept nogil:
     cdef int threads
     if only_weights(a):
         count = batch_count(&a.g, beside)
-    threads = team(<double> a.g.outer * a.g.k * a.g.inner, count)
+        threads = outer_team(&a.g, count, beside)
+    else:
+        threads = team(<double> a.g.outer * a.g.k * a.g.inner, count)
     if threads == 1:
         for t in range(count):
             xent_number(a, beside, t, wide)

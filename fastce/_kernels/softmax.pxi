@@ -9,6 +9,9 @@
 # Nothing is subtracted that could cancel. (N stands for centre + n ln 2.)
 
 cdef enum:
+    WRITE_AHEAD = 16                # steps from what is written to what is fetched for it
+
+cdef enum:
     SOFTMAX
     LOG_SOFTMAX
     LOGSUMEXP
@@ -177,12 +180,43 @@ cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array
             signs_to_infinity(row_at(out, ya, g, batch.first + l), ya.k, g.k)
 
 
-cdef inline void log_softmax_run(const real* x, Py_ssize_t count, real centre, real high, real low,
-                                 real top_x, real top, real* out) noexcept nogil:
-    # out = ((x - centre) - high) - low, and `top` for those equal to top_x; x may be out.
-    cdef Py_ssize_t j
-    for j in range(count):
-        out[j] = top if x[j] == top_x else ((x[j] - centre) - high) - low
+cdef void log_softmax_section(const real* x, const Span* xs, real* out, const Span* ys,
+                              const Tile* tile, Py_ssize_t k, Py_ssize_t s, real centre, real high,
+                              real low, real top_x, real top) noexcept nogil:
+    # out = ((x - centre) - high) - low, and `top` for those equal to top_x, in a section of one
+    # row; x may be out.
+    cdef Py_ssize_t chunk, start, count, i, j, l
+    cdef const real* run
+    cdef real* to
+    cdef real b[CHUNK * LANES]
+    for chunk in range(section_start(tile, s), section_start(tile, s + 1)):
+        start = chunk * CHUNK
+        run = run_of(x, xs, tile, k, chunk, &count, b)
+        to = out + ys.lane[0] + start * LANES if ys.unit else b
+        for i in range(0, count // LANES):
+            for l in range(<Py_ssize_t> (LANES * sizeof(real)) // 64):
+                FASTCE_PREFETCH_WRITE(<const char*> (to + (i + WRITE_AHEAD) * LANES) + 64 * l)
+            for j in range(i * LANES, (i + 1) * LANES):
+                to[j] = top if run[j] == top_x else ((run[j] - centre) - high) - low
+        for j in range(count // LANES * LANES, count):
+            to[j] = top if run[j] == top_x else ((run[j] - centre) - high) - low
+        if not ys.unit:
+            store(out, ys, tile, start, min(tile.steps - start, <Py_ssize_t> CHUNK),
+                  <const real*> b)
+
+
+cdef inline void log_softmax_row(const real* x, const Span* xs, real* out, const Span* ys,
+                                 const Tile* tile, Py_ssize_t k, real centre, real high, real low,
+                                 real top_x, real top) noexcept nogil:
+    # The same of the whole row.
+    cdef Py_ssize_t s
+    cdef int threads = 1 if section_count(tile) == 1 else team(0.3 * k, SECTIONS)
+    if threads == 1:
+        for s in range(section_count(tile)):
+            log_softmax_section(x, xs, out, ys, tile, k, s, centre, high, low, top_x, top)
+    else:
+        for s in prange(SECTIONS, num_threads=threads, schedule="static"):
+            log_softmax_section(x, xs, out, ys, tile, k, s, centre, high, low, top_x, top)
 
 
 cdef void log_softmax_batch(const Geometry* g, const Array3* xa, const Array3* ya,
@@ -193,9 +227,7 @@ cdef void log_softmax_batch(const Geometry* g, const Array3* xa, const Array3* y
     cdef real infinity = <real> INFINITY
     cdef bint far
     cdef Py_ssize_t lanes = lanes_of(batch, kind)
-    cdef Py_ssize_t chunk, start, steps, count, i, l, r
-    cdef const real* run
-    cdef real* to
+    cdef Py_ssize_t chunk, start, steps, i, l, r
     cdef Tile tile
     cdef Span xs
     cdef Span ys
@@ -255,14 +287,8 @@ cdef void log_softmax_batch(const Geometry* g, const Array3* xa, const Array3* y
             tile = row_of(batch, r)
             place(xa, g, &tile, &xs)
             place(ya, g, &tile, &ys)
-            for chunk in range(batch.chunks):
-                start = chunk * CHUNK
-                run = run_of(x, &xs, &tile, g.k, chunk, &count, b)
-                to = out + ys.lane[0] + start * LANES if ys.unit else b
-                log_softmax_run(run, count, centre[r], high[r], log_s[r], top_x[r], top[r], to)
-                if not ys.unit:
-                    store(out, &ys, &tile, start, min(tile.steps - start, <Py_ssize_t> CHUNK),
-                          <const real*> b)
+            log_softmax_row(x, &xs, out, &ys, &tile, g.k, centre[r], high[r], log_s[r], top_x[r],
+                            top[r])
 
 
 cdef void entropy_tile(const Geometry* g, const Array3* xa, real* row, const Tile* tile,
@@ -505,7 +531,11 @@ cdef void softmax_run(int op, const Geometry* g, const Array3* x, const Array3* 
     cdef bint beside = side_by_side(g, x)
     cdef Py_ssize_t count = batch_count(g, beside) if in_batches(op) else tile_count(g, beside)
     cdef Py_ssize_t t
-    cdef int threads = team(<double> g.outer * g.k * g.inner, count)
+    cdef int threads
+    if in_batches(op):
+        threads = outer_team(g, count, beside)
+    else:
+        threads = team(<double> g.outer * g.k * g.inner, count)
     if threads == 1:
         for t in range(count):
             softmax_tile_number(op, g, x, y, row, beside, t, wide)
