@@ -183,6 +183,18 @@ def test_columns(kind, dtype):
 
 
 @dtypes
+@pytest.mark.parametrize("row", ["softmax", "log_softmax", "logsumexp"])
+def test_many_columns(row, dtype):
+    """Rows side by side, of more classes than are taken at a time, in each a class that leads."""
+    (op,) = find(row)
+    rng = seeded(row)
+    x = rng.uniform(-2, 2, (40, 300)).astype(dtype)
+    x[np.arange(40), rng.permutation(300)[:40]] += np.geomspace(1, 60, 40)
+    got = op.function(np.ascontiguousarray(x.T), axis=0)
+    assert np.max(ulp_errors(got.T, *op.exact("value", (x,)))) <= BOUNDS[row]
+
+
+@dtypes
 @pytest.mark.parametrize("spread", [1.0, 30.0, 600.0])
 def test_a_million_classes(spread, dtype):
     """The bound does not grow with k: a million logits that take 12 values, summed exactly."""

@@ -171,25 +171,30 @@ cdef inline void batch_argmax(const real* x, const Array3* xa, const Geometry* g
     cdef const real* run
     cdef Span span
     cdef Tile tile
-    cdef real y
+    # Of many rows: the chunk, and the step in it. (The type has no room for a number of any size.)
+    cdef real in_chunk[LANES]
     cdef real step[LANES]
+    cdef real before[LANES]
     for l in range(LANES):
         at[l] = 0
         top[l] = -<real> INFINITY
     if layout is many:
+        fill_lanes(in_chunk, <real> 0.0)
         fill_lanes(step, <real> 0.0)
         place(xa, g, batch, &span)
         for chunk in range(batch.chunks):
             start = chunk * CHUNK
             steps = min(batch.steps - start, <Py_ssize_t> CHUNK)
             load(x, &span, batch, start, steps, -<real> INFINITY, b)
+            memcpy(before, top, LANES * sizeof(real))
             for i in range(steps):
-                y = <real> (start + i)
                 for l in range(LANES):
-                    step[l] = y if b[i * LANES + l] > top[l] else step[l]
+                    step[l] = <real> i if b[i * LANES + l] > top[l] else step[l]
                     top[l] = b[i * LANES + l] if b[i * LANES + l] > top[l] else top[l]
+            for l in range(LANES):
+                in_chunk[l] = <real> chunk if top[l] > before[l] else in_chunk[l]
         for l in range(LANES):
-            at[l] = <Py_ssize_t> step[l]
+            at[l] = <Py_ssize_t> in_chunk[l] * CHUNK + <Py_ssize_t> step[l]
     else:
         for r in range(batch.rows):
             tile = row_of(batch, r)

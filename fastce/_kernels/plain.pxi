@@ -130,7 +130,8 @@ def plain_binary(logits, target, int want, out):
         mean = pointwise_run(&a, wide) / n
     if want == GRAD:
         return out
-    mean32 = <float> mean
+    if not wide:
+        mean32 = <float> mean
     value = PyArray_Scalar(&mean if wide else <void*> &mean32, cnp.PyArray_DESCR(logits), NULL)
     return value if want == VALUE else (value, out)
 
