@@ -116,12 +116,6 @@ def in_reference(op, method, arguments, options):
     )
 
 
-def has(*names):
-    """Skip a test whose subject `fastce` has not got yet."""
-    missing = [name for name in names if not hasattr(fastce, name)]
-    return pytest.mark.skipif(bool(missing), reason=f"no fastce.{', '.join(missing)} yet")
-
-
 def run_python(code, *, timeout=60, environment=None, arguments=()):
     """Run code in a fresh interpreter that finds this `fastce`; give the finished process.
 

@@ -25,9 +25,6 @@ def pytest_configure(config):
 @pytest.fixture(autouse=True)
 def same_threads():
     """Leave the number of threads as it was."""
-    if not hasattr(fastce, "get_num_threads"):
-        yield
-        return
     before = fastce.get_num_threads()
     yield
     if fastce.get_num_threads() != before:

@@ -376,7 +376,6 @@ THREADS = [0, -1, 1.5, "2", None, float("nan"), [2], True, np.array(1.5), 2**31]
 
 
 @pytest.mark.parametrize("count", THREADS, ids=repr)
-@pytest.mark.skipif(not hasattr(fastce, "set_num_threads"), reason="no threads yet")
 def test_refused_number_of_threads(count):
     """Only a positive integer is a number of threads."""
     before = fastce.get_num_threads()

@@ -7,11 +7,9 @@ import time
 
 import numpy as np
 import pytest
-from _support import ROWS, assert_same_bits, calls, dtypes, has, over, run_python, seeded
+from _support import ROWS, assert_same_bits, calls, dtypes, over, run_python, seeded
 
 import fastce
-
-pytestmark = has("set_num_threads")
 
 # Large enough for several threads, with lengths on either side of the small-row kernels, and rows
 # that are shared among threads.
