@@ -93,7 +93,7 @@ def extensions():
             f"fastce._kernels._{target}",
             ["fastce/_kernels/kernels.pyx"],
             include_dirs=[numpy.get_include(), "fastce/_kernels"],
-            depends=["fastce/_kernels/exp_lanes.h"],
+            depends=["fastce/_kernels/exp_lanes.h", "fastce/_kernels/lanes_of_type.h"],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
             extra_compile_args=FLAGS + flags + openmp + extra,
             extra_link_args=openmp + extra,

@@ -95,55 +95,36 @@ cdef inline void plain_step(const real* x, const real* t, const real* e, Py_ssiz
         total[l] = y
 
 
-cdef void plain_sums(const real* x, const real* t, const real* e, const real* result,
-                     Py_ssize_t n, double* sums, double* lost) noexcept nogil:
-    # sums + lost += the values of a block, by lanes. A sum of log(1 + e) is the logarithm of a
-    # product, and BLOCK/LANES factors are at most 2**16. While this computes, memory is brought
-    # near: what will be read next, and what will be written at `result`, which may be NULL.
-    cdef Py_ssize_t i, l
-    cdef Py_ssize_t whole = n // LANES
-    cdef real product[LANES]
-    cdef real low[LANES]
-    cdef real total[LANES]
-    cdef real rest[LANES]
-    cdef double lane[LANES]
-    cdef real y, z
-    fill_lanes(product, <real> 1.0)
-    fill_lanes(low, <real> 0.0)
-    fill_lanes(total, <real> 0.0)
-    fill_lanes(rest, <real> 0.0)
-    for i in range(whole):
-        if result != NULL:
-            for l in range(<Py_ssize_t> (LANES * sizeof(real)) // 64):
-                FASTCE_PREFETCH(<const char*> (x + BLOCK + i * LANES) + 64 * l)
-                FASTCE_PREFETCH(<const char*> (t + BLOCK + i * LANES) + 64 * l)
-                FASTCE_PREFETCH_WRITE(<const char*> (result + i * LANES) + 64 * l)
-        plain_step(x + i * LANES, t + i * LANES, e + i * LANES, LANES, product, low, total, rest)
-    plain_step(x + whole * LANES, t + whole * LANES, e + whole * LANES, n % LANES, product, low,
-               total, rest)
-    for l in range(LANES):
-        y = product[l] + low[l]
-        z = log_parts(y, low[l] - (y - product[l]), <real> 0.0)
-        lane[l] = z if y == y else y
-    two_sum(sums, lost, lane)
-    for l in range(LANES):
-        lane[l] = total[l]
-        lost[l] = lost[l] + rest[l]
-    two_sum(sums, lost, lane)
-
-
-cdef void plain_block(const real* x, const real* t, real scale, real* grad, const real* result,
-                      Py_ssize_t n, double* sums, double* lost) noexcept nogil:
-    # sigmoid_cross_entropy_block without weights, where of the values only the sum is wanted, if
-    # `sums` is not NULL; the gradient, if it is not NULL, is multiplied by `scale`.
+cdef inline void plain_pass(const real* x, const real* t, Py_ssize_t n, real scale, real* grad,
+                            bint summed, real* product, real* low, real* total,
+                            real* lost) noexcept nogil:
+    # Of a block: its gradient, if that is not NULL, and, if asked, by lanes, product + low of its
+    # 1 + e**-|x| and total + lost of the rest of its values. grad may be x or t.
     cdef Py_ssize_t i
+    cdef Py_ssize_t whole = n // LANES
     cdef real one = <real> 1.0
     cdef real up = lift_factor(one)
     cdef real e[BLOCK]
     cdef real side, y, z
+    if FASTCE_HAS_EXP_LANES:
+        if real is double:
+            fastce_binary_d(x, t, n, lowest(<real> 0.0), magic_of(lift(one)), up, scale, grad,
+                            product if summed else NULL, low, total, lost)
+        else:
+            fastce_binary_f(x, t, n, lowest(<real> 0.0), magic_of(lift(one)), up, scale, grad,
+                            product if summed else NULL, low, total, lost)
+        return
     exp_lifted_block(x, e, n)
-    if sums != NULL:
-        plain_sums(x, t, <const real*> e, result, n, sums, lost)
+    if summed:
+        fill_lanes(product, <real> 1.0)
+        fill_lanes(low, <real> 0.0)
+        fill_lanes(total, <real> 0.0)
+        fill_lanes(lost, <real> 0.0)
+        for i in range(whole):
+            plain_step(x + i * LANES, t + i * LANES, e + i * LANES, LANES, product, low, total,
+                       lost)
+        plain_step(x + whole * LANES, t + whole * LANES, e + whole * LANES, n % LANES, product,
+                   low, total, lost)
     if grad == NULL:
         return
     for i in range(n):
@@ -153,6 +134,34 @@ cdef void plain_block(const real* x, const real* t, real scale, real* grad, cons
         z = (z - e[i] * y) * (one / up)
         y = z if (side == 0) & (e[i] < <real> 0.25 * up) else y
         grad[i] = y * scale + <real> 0.0
+
+
+cdef void plain_block(const real* x, const real* t, real scale, real* grad, Py_ssize_t n,
+                      double* sums, double* lost) noexcept nogil:
+    # sigmoid_cross_entropy_block without weights, where of the values only the sum is wanted, if
+    # `sums` is not NULL: sums + lost += the values, by lanes. The gradient, if it is not NULL, is
+    # multiplied by `scale`; it may be x or t.
+    #
+    # A sum of log(1 + e) is the logarithm of a product, and BLOCK/LANES factors are at most 2**16.
+    cdef Py_ssize_t l
+    cdef real product[LANES]
+    cdef real low[LANES]
+    cdef real total[LANES]
+    cdef real rest[LANES]
+    cdef double lane[LANES]
+    cdef real y, z
+    plain_pass(x, t, n, scale, grad, sums != NULL, product, low, total, rest)
+    if sums == NULL:
+        return
+    for l in range(LANES):
+        y = product[l] + low[l]
+        z = log_parts(y, low[l] - (y - product[l]), <real> 0.0)
+        lane[l] = z if y == y else y
+    two_sum(sums, lost, lane)
+    for l in range(LANES):
+        lane[l] = total[l]
+        lost[l] = lost[l] + rest[l]
+    two_sum(sums, lost, lane)
 
 
 cdef void binary_cross_entropy_block(const real* p, const real* t, real* value, real* grad,
@@ -321,6 +330,7 @@ cdef void pointwise_piece(const Pointwise* a, Py_ssize_t piece, real kind) noexc
                        and a.pos_weight.data == NULL and a.smoothing == 0)
     cdef const real* xs
     cdef const real* ts
+    cdef real* to
     fill_lanes(sums, 0.0)
     fill_lanes(lost, 0.0)
     for i in range(BLOCK):
@@ -330,10 +340,13 @@ cdef void pointwise_piece(const Pointwise* a, Py_ssize_t piece, real kind) noexc
         xs = run_flat(&a.x, a.columns, start, n, x)
         ts = run_flat(&a.t, a.columns, start, n, t)
         if plain:
-            plain_block(xs, ts, scale, grad if sloped else NULL,
-                        <const real*> a.grad.data + start if a.grad.flat else NULL, n,
-                        sums if a.sums != NULL else NULL, lost)
-            if sloped:
+            to = grad
+            if a.grad.data == NULL:
+                to = NULL
+            elif a.grad.flat:
+                to = <real*> a.grad.data + start
+            plain_block(xs, ts, scale, to, n, sums if a.sums != NULL else NULL, lost)
+            if to == grad:
                 scatter_flat(&a.grad, a.columns, start, n, grad)
             start += n
             continue

@@ -15,11 +15,14 @@
 #if defined(__AVX512F__) && defined(__FMA__) && defined(__GNUC__)
 
 #include <immintrin.h>
+#include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define FASTCE_HAS_EXP_LANES 1
 #define FASTCE_LANES 32             /* as LANES in tiles.pxi */
+#define FASTCE_STEPS 16             /* of the lanes in a block: BLOCK in elementwise.pxi */
 #define FASTCE_WRITE_AHEAD 128      /* items from what is written to what is fetched for it */
 
 static const int64_t fastce_table16[16] = {
@@ -52,7 +55,7 @@ static const float fastce_rest32[32] = {
     5.14060921e-9f, -8.69726657e-9f,
 };
 
-static inline __m512d fastce_exp8(__m512d x, __m512d base)
+static inline __m512d fastce_exp_vector_d(__m512d x, __m512d base)
 {
     const __m512i low_bits = _mm512_set1_epi64(15);
     __m512d t = _mm512_fmadd_pd(x, _mm512_set1_pd(23.083120654223414), base); /* 16 / ln 2 */
@@ -79,7 +82,7 @@ static inline __m512d fastce_exp8(__m512d x, __m512d base)
     return _mm512_fmadd_pd(scale, q, scale);
 }
 
-static inline __m512 fastce_exp16(__m512 x, __m512 base)
+static inline __m512 fastce_exp_vector_f(__m512 x, __m512 base)
 {
     const __m512i low_bits = _mm512_set1_epi32(31);
     __m512 t = _mm512_fmadd_ps(x, _mm512_set1_ps(46.166241f), base);   /* 32 / ln 2 */
@@ -102,286 +105,18 @@ static inline __m512 fastce_exp16(__m512 x, __m512 base)
 }
 
 /* The bits of magic_of(s) in vecmath.pxd count in units of 1, here in 16ths (32nds). */
-static inline __m512d fastce_base8(__m512d magic)
+static inline __m512d fastce_base_d(__m512d magic)
 {
     const __m512d round = _mm512_set1_pd(6755399441055744.0);
     __m512d s = _mm512_sub_pd(magic, round);
     return _mm512_fmadd_pd(s, _mm512_set1_pd(16.0), round);
 }
 
-static inline __m512 fastce_base16(__m512 magic)
+static inline __m512 fastce_base_f(__m512 magic)
 {
     const __m512 round = _mm512_set1_ps(12582912.0f);
     __m512 s = _mm512_sub_ps(magic, round);
     return _mm512_fmadd_ps(s, _mm512_set1_ps(32.0f), round);
-}
-
-/* e[l] = exp_scaled(y[l], magic[l]) for all lanes. */
-static inline void fastce_exp_each_d(const double *y, const double *magic, double *e)
-{
-    for (int l = 0; l < FASTCE_LANES; l += 8)
-        _mm512_storeu_pd(e + l, fastce_exp8(_mm512_loadu_pd(y + l),
-                                            fastce_base8(_mm512_loadu_pd(magic + l))));
-}
-
-static inline void fastce_exp_each_f(const float *y, const float *magic, float *e)
-{
-    for (int l = 0; l < FASTCE_LANES; l += 16)
-        _mm512_storeu_ps(e + l, fastce_exp16(_mm512_loadu_ps(y + l),
-                                             fastce_base16(_mm512_loadu_ps(magic + l))));
-}
-
-/* Adds e + f to the sum s + q, s being larger than any of them. */
-static inline void fastce_add_pair_d(__m512d e, __m512d f, __m512d *s, __m512d *q)
-{
-    const __m512d pair = _mm512_add_pd(e, f), sum = _mm512_add_pd(*s, pair);
-    *q = _mm512_add_pd(*q, _mm512_sub_pd(pair, _mm512_sub_pd(sum, *s)));
-    *s = sum;
-}
-
-static inline void fastce_add_pair_f(__m512 e, __m512 f, __m512 *s, __m512 *q)
-{
-    const __m512 pair = _mm512_add_ps(e, f), sum = _mm512_add_ps(*s, pair);
-    *q = _mm512_add_ps(*q, _mm512_sub_ps(pair, _mm512_sub_ps(sum, *s)));
-    *s = sum;
-}
-
-/* `sweep` of tiles.pxi, the anchor taken off. */
-static inline void fastce_sweep_d(double *b, ptrdiff_t steps, const double *low,
-                                  const double *magic, const double *anchor, const double *ahead,
-                                  ptrdiff_t ahead_step, const double *result,
-                                  ptrdiff_t result_step, double *total, double *lost)
-{
-    for (int l = 0; l < FASTCE_LANES; l += 8) {
-        const __m512d least = _mm512_loadu_pd(low + l);
-        const __m512d base = fastce_base8(_mm512_loadu_pd(magic + l));
-        __m512d s = _mm512_loadu_pd(anchor + l);
-        __m512d q = _mm512_setzero_pd();
-        double *x = b + l;
-        ptrdiff_t i = 0;
-        for (; i + 1 < steps; i += 2, x += 2 * FASTCE_LANES) {
-            if (ahead) {
-                __builtin_prefetch(ahead + i * ahead_step + l);
-                __builtin_prefetch(ahead + (i + 1) * ahead_step + l);
-            }
-            if (result) {
-                __builtin_prefetch(result + i * result_step + l, 1);
-                __builtin_prefetch(result + (i + 1) * result_step + l, 1);
-            }
-            __m512d e = fastce_exp8(_mm512_max_pd(least, _mm512_loadu_pd(x)), base);
-            __m512d f = fastce_exp8(_mm512_max_pd(least, _mm512_loadu_pd(x + FASTCE_LANES)), base);
-            _mm512_storeu_pd(x, e);
-            _mm512_storeu_pd(x + FASTCE_LANES, f);
-            fastce_add_pair_d(e, f, &s, &q);
-        }
-        if (i < steps) {
-            __m512d e = fastce_exp8(_mm512_max_pd(least, _mm512_loadu_pd(x)), base);
-            _mm512_storeu_pd(x, e);
-            fastce_add_pair_d(e, _mm512_setzero_pd(), &s, &q);
-        }
-        _mm512_storeu_pd(total + l, _mm512_sub_pd(s, _mm512_loadu_pd(anchor + l)));
-        _mm512_storeu_pd(lost + l, q);
-    }
-}
-
-static inline void fastce_sweep_f(float *b, ptrdiff_t steps, const float *low,
-                                  const float *magic, const float *anchor, const float *ahead,
-                                  ptrdiff_t ahead_step, const float *result,
-                                  ptrdiff_t result_step, float *total, float *lost)
-{
-    for (int l = 0; l < FASTCE_LANES; l += 16) {
-        const __m512 least = _mm512_loadu_ps(low + l);
-        const __m512 base = fastce_base16(_mm512_loadu_ps(magic + l));
-        __m512 s = _mm512_loadu_ps(anchor + l);
-        __m512 q = _mm512_setzero_ps();
-        float *x = b + l;
-        ptrdiff_t i = 0;
-        for (; i + 1 < steps; i += 2, x += 2 * FASTCE_LANES) {
-            if (ahead) {
-                __builtin_prefetch(ahead + i * ahead_step + l);
-                __builtin_prefetch(ahead + (i + 1) * ahead_step + l);
-            }
-            if (result) {
-                __builtin_prefetch(result + i * result_step + l, 1);
-                __builtin_prefetch(result + (i + 1) * result_step + l, 1);
-            }
-            __m512 e = fastce_exp16(_mm512_max_ps(least, _mm512_loadu_ps(x)), base);
-            __m512 f = fastce_exp16(_mm512_max_ps(least, _mm512_loadu_ps(x + FASTCE_LANES)), base);
-            _mm512_storeu_ps(x, e);
-            _mm512_storeu_ps(x + FASTCE_LANES, f);
-            fastce_add_pair_f(e, f, &s, &q);
-        }
-        if (i < steps) {
-            __m512 e = fastce_exp16(_mm512_max_ps(least, _mm512_loadu_ps(x)), base);
-            _mm512_storeu_ps(x, e);
-            fastce_add_pair_f(e, _mm512_setzero_ps(), &s, &q);
-        }
-        _mm512_storeu_ps(total + l, _mm512_sub_ps(s, _mm512_loadu_ps(anchor + l)));
-        _mm512_storeu_ps(lost + l, q);
-    }
-}
-
-/* `sweep_run` of tiles.pxi, the anchor taken off and the centre 0. */
-static inline void fastce_sweep_run_d(const double *x, ptrdiff_t count, ptrdiff_t masked, double low,
-                                      double magic, double anchor, const double *ahead,
-                                      double *out, double *total, double *lost)
-{
-    const __m512d least = _mm512_set1_pd(low), start = _mm512_set1_pd(anchor);
-    const __m512d base = fastce_base8(_mm512_set1_pd(magic));
-    __m512d s[FASTCE_LANES / 8], q[FASTCE_LANES / 8];
-    double unused[2 * FASTCE_LANES];
-    for (int v = 0; v < FASTCE_LANES / 8; v++) {
-        s[v] = start;
-        q[v] = _mm512_setzero_pd();
-    }
-    for (ptrdiff_t i = 0; i < count; i += 2 * FASTCE_LANES) {
-        const ptrdiff_t rest = count - i;
-        double *to = out ? out + i : unused;
-        for (int l = 0; l < 2 * FASTCE_LANES; l += 8) {
-            if (ahead)
-                __builtin_prefetch(ahead + i + l);
-            if (out)
-                __builtin_prefetch(out + i + FASTCE_WRITE_AHEAD + l, 1);
-        }
-        if (rest >= 2 * FASTCE_LANES && (size_t) (masked - i) >= 2 * FASTCE_LANES) {
-            for (int v = 0; v < FASTCE_LANES / 8; v++) {
-                const ptrdiff_t l = 8 * v, m = l + FASTCE_LANES;
-                __m512d e = fastce_exp8(_mm512_max_pd(least, _mm512_loadu_pd(x + i + l)), base);
-                __m512d f = fastce_exp8(_mm512_max_pd(least, _mm512_loadu_pd(x + i + m)), base);
-                _mm512_storeu_pd(to + l, e);
-                _mm512_storeu_pd(to + m, f);
-                fastce_add_pair_d(e, f, &s[v], &q[v]);
-            }
-        } else {
-            /* The class that is masked, or the end of the row. */
-            const uint64_t used = rest < 64 ? ((uint64_t) 1 << rest) - 1 : ~(uint64_t) 0;
-            const uint64_t kept =
-                (size_t) (masked - i) < 64 ? used & ~((uint64_t) 1 << (masked - i)) : used;
-            for (int v = 0; v < FASTCE_LANES / 8; v++) {
-                const ptrdiff_t l = 8 * v, m = l + FASTCE_LANES;
-                __m512d e = _mm512_mask_loadu_pd(least, (__mmask8) (kept >> l), x + i + l);
-                __m512d f = _mm512_mask_loadu_pd(least, (__mmask8) (kept >> m), x + i + m);
-                e = fastce_exp8(_mm512_max_pd(least, e), base);
-                f = fastce_exp8(_mm512_max_pd(least, f), base);
-                _mm512_mask_storeu_pd(to + l, (__mmask8) (used >> l), e);
-                _mm512_mask_storeu_pd(to + m, (__mmask8) (used >> m), f);
-                fastce_add_pair_d(e, f, &s[v], &q[v]);
-            }
-        }
-    }
-    for (int v = 0; v < FASTCE_LANES / 8; v++) {
-        _mm512_storeu_pd(total + 8 * v, _mm512_sub_pd(s[v], start));
-        _mm512_storeu_pd(lost + 8 * v, q[v]);
-    }
-}
-
-/* `sweep_run` of tiles.pxi, the anchor taken off and the centre 0. */
-static inline void fastce_sweep_run_f(const float *x, ptrdiff_t count, ptrdiff_t masked, float low,
-                                      float magic, float anchor, const float *ahead,
-                                      float *out, float *total, float *lost)
-{
-    const __m512 least = _mm512_set1_ps(low), start = _mm512_set1_ps(anchor);
-    const __m512 base = fastce_base16(_mm512_set1_ps(magic));
-    __m512 s[FASTCE_LANES / 16], q[FASTCE_LANES / 16];
-    float unused[2 * FASTCE_LANES];
-    for (int v = 0; v < FASTCE_LANES / 16; v++) {
-        s[v] = start;
-        q[v] = _mm512_setzero_ps();
-    }
-    for (ptrdiff_t i = 0; i < count; i += 2 * FASTCE_LANES) {
-        const ptrdiff_t rest = count - i;
-        float *to = out ? out + i : unused;
-        for (int l = 0; l < 2 * FASTCE_LANES; l += 16) {
-            if (ahead)
-                __builtin_prefetch(ahead + i + l);
-            if (out)
-                __builtin_prefetch(out + i + FASTCE_WRITE_AHEAD + l, 1);
-        }
-        if (rest >= 2 * FASTCE_LANES && (size_t) (masked - i) >= 2 * FASTCE_LANES) {
-            for (int v = 0; v < FASTCE_LANES / 16; v++) {
-                const ptrdiff_t l = 16 * v, m = l + FASTCE_LANES;
-                __m512 e = fastce_exp16(_mm512_max_ps(least, _mm512_loadu_ps(x + i + l)), base);
-                __m512 f = fastce_exp16(_mm512_max_ps(least, _mm512_loadu_ps(x + i + m)), base);
-                _mm512_storeu_ps(to + l, e);
-                _mm512_storeu_ps(to + m, f);
-                fastce_add_pair_f(e, f, &s[v], &q[v]);
-            }
-        } else {
-            /* The class that is masked, or the end of the row. */
-            const uint64_t used = rest < 64 ? ((uint64_t) 1 << rest) - 1 : ~(uint64_t) 0;
-            const uint64_t kept =
-                (size_t) (masked - i) < 64 ? used & ~((uint64_t) 1 << (masked - i)) : used;
-            for (int v = 0; v < FASTCE_LANES / 16; v++) {
-                const ptrdiff_t l = 16 * v, m = l + FASTCE_LANES;
-                __m512 e = _mm512_mask_loadu_ps(least, (__mmask16) (kept >> l), x + i + l);
-                __m512 f = _mm512_mask_loadu_ps(least, (__mmask16) (kept >> m), x + i + m);
-                e = fastce_exp16(_mm512_max_ps(least, e), base);
-                f = fastce_exp16(_mm512_max_ps(least, f), base);
-                _mm512_mask_storeu_ps(to + l, (__mmask16) (used >> l), e);
-                _mm512_mask_storeu_ps(to + m, (__mmask16) (used >> m), f);
-                fastce_add_pair_f(e, f, &s[v], &q[v]);
-            }
-        }
-    }
-    for (int v = 0; v < FASTCE_LANES / 16; v++) {
-        _mm512_storeu_ps(total + 16 * v, _mm512_sub_ps(s[v], start));
-        _mm512_storeu_ps(lost + 16 * v, q[v]);
-    }
-}
-
-/* out = sigmoid(x) of vecmath.pxd, which names the constants. x may be out. */
-static inline __m512d fastce_sigmoid8(__m512d v, __m512d least, __m512d base, double up)
-{
-    const __m512d raise = _mm512_set1_pd(up);
-    const __mmask8 negative = _mm512_movepi64_mask(_mm512_castpd_si512(v));
-    __m512d e = _mm512_max_pd(least, _mm512_or_pd(v, _mm512_set1_pd(-0.0)));
-    e = fastce_exp8(e, base);
-    __m512d y = _mm512_div_pd(_mm512_mask_mov_pd(raise, negative, e), _mm512_add_pd(raise, e));
-    const __mmask8 small =
-        _mm512_mask_cmp_pd_mask(negative, e, _mm512_set1_pd(0.25 * up), _CMP_LT_OQ);
-    return _mm512_mask_mul_pd(y, small, _mm512_fnmadd_pd(e, y, e), _mm512_set1_pd(1 / up));
-}
-
-static inline void fastce_sigmoid_d(const double *x, double *out, ptrdiff_t n, double least,
-                                    double magic, double up)
-{
-    const __m512d base = fastce_base8(_mm512_set1_pd(magic)), low = _mm512_set1_pd(least);
-    ptrdiff_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        _mm512_storeu_pd(out + i, fastce_sigmoid8(_mm512_loadu_pd(x + i), low, base, up));
-    if (i < n) {
-        const __mmask8 some = (__mmask8) ((1 << (n - i)) - 1);
-        _mm512_mask_storeu_pd(
-            out + i, some,
-            fastce_sigmoid8(_mm512_maskz_loadu_pd(some, x + i), low, base, up));
-    }
-}
-
-static inline __m512 fastce_sigmoid16(__m512 v, __m512 least, __m512 base, float up)
-{
-    const __m512 raise = _mm512_set1_ps(up);
-    const __mmask16 negative = _mm512_movepi32_mask(_mm512_castps_si512(v));
-    __m512 e = _mm512_max_ps(least, _mm512_or_ps(v, _mm512_set1_ps(-0.0f)));
-    e = fastce_exp16(e, base);
-    __m512 y = _mm512_div_ps(_mm512_mask_mov_ps(raise, negative, e), _mm512_add_ps(raise, e));
-    const __mmask16 small =
-        _mm512_mask_cmp_ps_mask(negative, e, _mm512_set1_ps(0.25f * up), _CMP_LT_OQ);
-    return _mm512_mask_mul_ps(y, small, _mm512_fnmadd_ps(e, y, e), _mm512_set1_ps(1 / up));
-}
-
-static inline void fastce_sigmoid_f(const float *x, float *out, ptrdiff_t n, float least,
-                                    float magic, float up)
-{
-    const __m512 base = fastce_base16(_mm512_set1_ps(magic)), low = _mm512_set1_ps(least);
-    ptrdiff_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        _mm512_storeu_ps(out + i, fastce_sigmoid16(_mm512_loadu_ps(x + i), low, base, up));
-    if (i < n) {
-        const __mmask16 some = (__mmask16) ((1 << (n - i)) - 1);
-        _mm512_mask_storeu_ps(
-            out + i, some,
-            fastce_sigmoid16(_mm512_maskz_loadu_ps(some, x + i), low, base, up));
-    }
 }
 
 /* 8 x 8 values transposed, in registers: row[i][j] becomes row[j][i]. */
@@ -421,70 +156,30 @@ static inline void fastce_transpose_f(__m256 row[8])
     }
 }
 
-/* b[i][l] = x[lane[l] + i], and the reverse. */
-static inline void fastce_load_rows_d(const double *x, const ptrdiff_t *lane, ptrdiff_t steps,
-                                      double *b)
-{
-    for (int l = 0; l < FASTCE_LANES; l += 8)
-        for (ptrdiff_t i = 0; i < steps; i += 8) {
-            const int count = steps - i < 8 ? (int) (steps - i) : 8;
-            const __mmask8 some = (__mmask8) ((1 << count) - 1);
-            __m512d row[8];
-            for (int j = 0; j < 8; j++)
-                row[j] = _mm512_maskz_loadu_pd(some, x + lane[l + j] + i);
-            fastce_transpose_d(row);
-            for (int j = 0; j < count; j++)
-                _mm512_storeu_pd(b + (i + j) * FASTCE_LANES + l, row[j]);
-        }
-}
+/* The passes, once for each type. */
+#define REAL double
+#define VEC __m512d
+#define MASK __mmask8
+#define WIDTH 8
+#define EIGHT __m512d
+#define OF(name) name##_d
+#define OP(name) _mm512_##name##_pd
+#define OP_MASK(name) _mm512_##name##_pd_mask
+#define OP_EIGHT(name) _mm512_##name##_pd
+#define SIGN_MASK(v) _mm512_movepi64_mask(_mm512_castpd_si512(v))
+#include "lanes_of_type.h"
 
-static inline void fastce_store_rows_d(double *x, const ptrdiff_t *lane, ptrdiff_t steps,
-                                       const double *b)
-{
-    for (int l = 0; l < FASTCE_LANES; l += 8)
-        for (ptrdiff_t i = 0; i < steps; i += 8) {
-            const int count = steps - i < 8 ? (int) (steps - i) : 8;
-            const __mmask8 some = (__mmask8) ((1 << count) - 1);
-            __m512d row[8];
-            for (int j = 0; j < 8; j++)
-                row[j] = _mm512_loadu_pd(b + (i + (j < count ? j : 0)) * FASTCE_LANES + l);
-            fastce_transpose_d(row);
-            for (int j = 0; j < 8; j++)
-                _mm512_mask_storeu_pd(x + lane[l + j] + i, some, row[j]);
-        }
-}
-
-static inline void fastce_load_rows_f(const float *x, const ptrdiff_t *lane, ptrdiff_t steps,
-                                      float *b)
-{
-    for (int l = 0; l < FASTCE_LANES; l += 8)
-        for (ptrdiff_t i = 0; i < steps; i += 8) {
-            const int count = steps - i < 8 ? (int) (steps - i) : 8;
-            const __mmask8 some = (__mmask8) ((1 << count) - 1);
-            __m256 row[8];
-            for (int j = 0; j < 8; j++)
-                row[j] = _mm256_maskz_loadu_ps(some, x + lane[l + j] + i);
-            fastce_transpose_f(row);
-            for (int j = 0; j < count; j++)
-                _mm256_storeu_ps(b + (i + j) * FASTCE_LANES + l, row[j]);
-        }
-}
-
-static inline void fastce_store_rows_f(float *x, const ptrdiff_t *lane, ptrdiff_t steps,
-                                       const float *b)
-{
-    for (int l = 0; l < FASTCE_LANES; l += 8)
-        for (ptrdiff_t i = 0; i < steps; i += 8) {
-            const int count = steps - i < 8 ? (int) (steps - i) : 8;
-            const __mmask8 some = (__mmask8) ((1 << count) - 1);
-            __m256 row[8];
-            for (int j = 0; j < 8; j++)
-                row[j] = _mm256_loadu_ps(b + (i + (j < count ? j : 0)) * FASTCE_LANES + l);
-            fastce_transpose_f(row);
-            for (int j = 0; j < 8; j++)
-                _mm256_mask_storeu_ps(x + lane[l + j] + i, some, row[j]);
-        }
-}
+#define REAL float
+#define VEC __m512
+#define MASK __mmask16
+#define WIDTH 16
+#define EIGHT __m256
+#define OF(name) name##_f
+#define OP(name) _mm512_##name##_ps
+#define OP_MASK(name) _mm512_##name##_ps_mask
+#define OP_EIGHT(name) _mm256_##name##_ps
+#define SIGN_MASK(v) _mm512_movepi32_mask(_mm512_castps_si512(v))
+#include "lanes_of_type.h"
 
 #else
 
@@ -501,6 +196,10 @@ static inline void fastce_store_rows_f(float *x, const ptrdiff_t *lane, ptrdiff_
     ((void) 0)
 #define fastce_sigmoid_d(x, out, n, least, magic, up) ((void) 0)
 #define fastce_sigmoid_f(x, out, n, least, magic, up) ((void) 0)
+#define fastce_binary_d(x, t, n, low, magic, up, scale, grad, product, product_low, total, lost) \
+    ((void) (product))
+#define fastce_binary_f(x, t, n, low, magic, up, scale, grad, product, product_low, total, lost) \
+    ((void) (product))
 #define fastce_load_rows_d(x, lane, steps, b) ((void) 0)
 #define fastce_load_rows_f(x, lane, steps, b) ((void) 0)
 #define fastce_store_rows_d(x, lane, steps, b) ((void) 0)

@@ -72,12 +72,21 @@ cdef bint is_plain_out(object out, object array) noexcept:
 
 
 cdef bint in_unit_range(const real* x, Py_ssize_t n) noexcept nogil:
-    # Whether all are in [0, 1]; NaN is not.
+    # Whether all are in [0, 1], -0.0 not being accepted: as integers, their bits are in the order of
+    # the numbers, and those of what is too large or NaN leave a sign when taken from those of 1.
     cdef Py_ssize_t i
-    cdef Py_ssize_t bad = 0
+    cdef uint64_t bits64
+    cdef uint64_t signs64 = 0
+    cdef uint32_t bits32
+    cdef uint32_t signs32 = 0
     for i in range(n):
-        bad += not ((x[i] >= 0) & (x[i] <= 1))
-    return bad == 0
+        if real is double:
+            memcpy(&bits64, &x[i], 8)
+            signs64 |= bits64 | (<uint64_t> 0x3ff0000000000000 - bits64)
+        else:
+            memcpy(&bits32, &x[i], 4)
+            signs32 |= bits32 | (<uint32_t> 0x3f800000 - bits32)
+    return signs64 >> 63 == 0 and signs32 >> 31 == 0
 
 
 def plain_binary(logits, target, int want, out):

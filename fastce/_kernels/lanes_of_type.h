@@ -1,0 +1,257 @@
+/* The passes of exp_lanes.h, which includes this once for each type of number: REAL, in vectors VEC
+ * of WIDTH, with masks MASK; EIGHT is a vector of eight. OF(name) is the type's name of a function,
+ * OP(name) and the like that of an instruction. */
+
+/* e[l] = exp_scaled(y[l], magic[l]) for all lanes. */
+static inline void OF(fastce_exp_each)(const REAL *y, const REAL *magic, REAL *e)
+{
+    for (int l = 0; l < FASTCE_LANES; l += WIDTH) {
+        const VEC base = OF(fastce_base)(OP(loadu)(magic + l));
+        OP(storeu)(e + l, OF(fastce_exp_vector)(OP(loadu)(y + l), base));
+    }
+}
+
+/* Adds e + f to the sum s + q, s being larger than any of them. */
+static inline void OF(fastce_add_pair)(VEC e, VEC f, VEC *s, VEC *q)
+{
+    const VEC pair = OP(add)(e, f), sum = OP(add)(*s, pair);
+    *q = OP(add)(*q, OP(sub)(pair, OP(sub)(sum, *s)));
+    *s = sum;
+}
+
+/* `sweep` of tiles.pxi, the anchor taken off. */
+static inline void OF(fastce_sweep)(REAL *b, ptrdiff_t steps, const REAL *low, const REAL *magic,
+                                    const REAL *anchor, const REAL *ahead, ptrdiff_t ahead_step,
+                                    const REAL *result, ptrdiff_t result_step, REAL *total,
+                                    REAL *lost)
+{
+    for (int l = 0; l < FASTCE_LANES; l += WIDTH) {
+        const VEC least = OP(loadu)(low + l);
+        const VEC base = OF(fastce_base)(OP(loadu)(magic + l));
+        VEC s = OP(loadu)(anchor + l);
+        VEC q = OP(setzero)();
+        REAL *x = b + l;
+        ptrdiff_t i = 0;
+        for (; i + 1 < steps; i += 2, x += 2 * FASTCE_LANES) {
+            if (ahead) {
+                __builtin_prefetch(ahead + i * ahead_step + l);
+                __builtin_prefetch(ahead + (i + 1) * ahead_step + l);
+            }
+            if (result) {
+                __builtin_prefetch(result + i * result_step + l, 1);
+                __builtin_prefetch(result + (i + 1) * result_step + l, 1);
+            }
+            VEC e = OF(fastce_exp_vector)(OP(max)(least, OP(loadu)(x)), base);
+            VEC f = OF(fastce_exp_vector)(OP(max)(least, OP(loadu)(x + FASTCE_LANES)), base);
+            OP(storeu)(x, e);
+            OP(storeu)(x + FASTCE_LANES, f);
+            OF(fastce_add_pair)(e, f, &s, &q);
+        }
+        if (i < steps) {
+            VEC e = OF(fastce_exp_vector)(OP(max)(least, OP(loadu)(x)), base);
+            OP(storeu)(x, e);
+            OF(fastce_add_pair)(e, OP(setzero)(), &s, &q);
+        }
+        OP(storeu)(total + l, OP(sub)(s, OP(loadu)(anchor + l)));
+        OP(storeu)(lost + l, q);
+    }
+}
+
+/* `sweep_run` of tiles.pxi, the anchor taken off and the centre 0. */
+static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_t masked, REAL low,
+                                        REAL magic, REAL anchor, const REAL *ahead, REAL *out,
+                                        REAL *total, REAL *lost)
+{
+    const VEC least = OP(set1)(low), start = OP(set1)(anchor);
+    const VEC base = OF(fastce_base)(OP(set1)(magic));
+    VEC s[FASTCE_LANES / WIDTH], q[FASTCE_LANES / WIDTH];
+    REAL unused[2 * FASTCE_LANES];
+    for (int v = 0; v < FASTCE_LANES / WIDTH; v++) {
+        s[v] = start;
+        q[v] = OP(setzero)();
+    }
+    for (ptrdiff_t i = 0; i < count; i += 2 * FASTCE_LANES) {
+        const ptrdiff_t rest = count - i;
+        REAL *to = out ? out + i : unused;
+        for (int l = 0; l < 2 * FASTCE_LANES; l += WIDTH) {
+            if (ahead)
+                __builtin_prefetch(ahead + i + l);
+            if (out)
+                __builtin_prefetch(out + i + FASTCE_WRITE_AHEAD + l, 1);
+        }
+        if (rest >= 2 * FASTCE_LANES && (size_t) (masked - i) >= 2 * FASTCE_LANES) {
+            for (int v = 0; v < FASTCE_LANES / WIDTH; v++) {
+                const ptrdiff_t l = WIDTH * v, m = l + FASTCE_LANES;
+                VEC e = OF(fastce_exp_vector)(OP(max)(least, OP(loadu)(x + i + l)), base);
+                VEC f = OF(fastce_exp_vector)(OP(max)(least, OP(loadu)(x + i + m)), base);
+                OP(storeu)(to + l, e);
+                OP(storeu)(to + m, f);
+                OF(fastce_add_pair)(e, f, &s[v], &q[v]);
+            }
+        } else {
+            /* The class that is masked, or the end of the row. */
+            const uint64_t used = rest < 64 ? ((uint64_t) 1 << rest) - 1 : ~(uint64_t) 0;
+            const uint64_t kept =
+                (size_t) (masked - i) < 64 ? used & ~((uint64_t) 1 << (masked - i)) : used;
+            for (int v = 0; v < FASTCE_LANES / WIDTH; v++) {
+                const ptrdiff_t l = WIDTH * v, m = l + FASTCE_LANES;
+                VEC e = OP(mask_loadu)(least, (MASK) (kept >> l), x + i + l);
+                VEC f = OP(mask_loadu)(least, (MASK) (kept >> m), x + i + m);
+                e = OF(fastce_exp_vector)(OP(max)(least, e), base);
+                f = OF(fastce_exp_vector)(OP(max)(least, f), base);
+                OP(mask_storeu)(to + l, (MASK) (used >> l), e);
+                OP(mask_storeu)(to + m, (MASK) (used >> m), f);
+                OF(fastce_add_pair)(e, f, &s[v], &q[v]);
+            }
+        }
+    }
+    for (int v = 0; v < FASTCE_LANES / WIDTH; v++) {
+        OP(storeu)(total + WIDTH * v, OP(sub)(s[v], start));
+        OP(storeu)(lost + WIDTH * v, q[v]);
+    }
+}
+
+/* out = sigmoid(x) of vecmath.pxd, which names the constants. x may be out. */
+static inline VEC OF(fastce_sigmoid_vector)(VEC v, VEC least, VEC base, REAL up)
+{
+    const VEC raise = OP(set1)(up);
+    const MASK negative = SIGN_MASK(v);
+    VEC e = OP(max)(least, OP(or)(v, OP(set1)(-0.0)));
+    e = OF(fastce_exp_vector)(e, base);
+    VEC y = OP(div)(OP(mask_mov)(raise, negative, e), OP(add)(raise, e));
+    const MASK small = OP_MASK(mask_cmp)(negative, e, OP(set1)((REAL) 0.25 * up), _CMP_LT_OQ);
+    return OP(mask_mul)(y, small, OP(fnmadd)(e, y, e), OP(set1)(1 / up));
+}
+
+static inline void OF(fastce_sigmoid)(const REAL *x, REAL *out, ptrdiff_t n, REAL least, REAL magic,
+                                      REAL up)
+{
+    const VEC base = OF(fastce_base)(OP(set1)(magic)), low = OP(set1)(least);
+    ptrdiff_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH)
+        OP(storeu)(out + i, OF(fastce_sigmoid_vector)(OP(loadu)(x + i), low, base, up));
+    if (i < n) {
+        const MASK some = (MASK) ((1 << (n - i)) - 1);
+        OP(mask_storeu)(
+            out + i, some,
+            OF(fastce_sigmoid_vector)(OP(maskz_loadu)(some, x + i), low, base, up));
+    }
+}
+
+/* For WIDTH neighbours: the gradient of plain_block in elementwise_losses.pxi, which names the
+ * constants, and what the sum of its losses is made of. What has x = -inf and t = 0 counts for
+ * nothing. */
+static inline __attribute__((always_inline)) void OF(fastce_binary_vector)(
+    VEC x, VEC t, VEC least, VEC base, REAL up, VEC scale, bool summed, VEC *product, VEC *low,
+    VEC *total, VEC *lost, bool sloped, VEC *grad)
+{
+    const VEC raise = OP(set1)(up), unit = OP(set1)(1 / up), zero = OP(setzero)();
+    const VEC not_t = OP(sub)(OP(set1)(1), t);
+    const MASK negative = SIGN_MASK(x);
+    const VEC e = OF(fastce_exp_vector)(OP(max)(least, OP(or)(x, OP(set1)(-0.0))), base);
+    const VEC side = OP(mask_mov)(not_t, negative, t);
+    const MASK used = OP_MASK(cmp)(side, zero, _CMP_NEQ_UQ);
+    if (summed) {
+        const VEC u = OP(mul)(e, unit), s = OP(maskz_mul)(used, side, OP(abs)(x));
+        const VEC p = OP(fmadd)(*product, u, *product), q = OP(add)(*total, s);
+        const VEC p_lost = OP(fmsub)(*product, u, OP(sub)(p, *product));
+        const VEC z = OP(sub)(q, *total);
+        *low = OP(add)(OP(fmadd)(*low, u, *low), p_lost);
+        *product = p;
+        *lost = OP(add)(*lost, OP(add)(OP(sub)(*total, OP(sub)(q, z)), OP(sub)(s, z)));
+        *total = q;
+    }
+    if (sloped) {
+        const VEC a = OP(mask_mov)(raise, negative, e), b = OP(mask_mov)(e, negative, raise);
+        const VEC z = OP(fmsub)(not_t, a, OP(mul)(t, b));
+        const VEC y = OP(div)(z, OP(add)(raise, e));
+        const MASK small =
+            OP_MASK(mask_cmp)((MASK) ~used, e, OP(set1)((REAL) 0.25 * up), _CMP_LT_OQ);
+        *grad = OP(fmadd)(OP(mask_fnmadd)(y, small, e, z),
+                          OP(mask_mul)(scale, small, scale, unit), zero);
+    }
+}
+
+/* plain_pass of elementwise_losses.pxi, `product` being NULL where nothing is summed. */
+static inline void OF(fastce_binary)(const REAL *x, const REAL *t, ptrdiff_t n, REAL low,
+                                     REAL magic, REAL up, REAL scale, REAL *grad, REAL *product,
+                                     REAL *product_low, REAL *total, REAL *lost)
+{
+    const VEC least = OP(set1)(low), slope = OP(set1)(scale);
+    const VEC base = OF(fastce_base)(OP(set1)(magic));
+    const ptrdiff_t block = FASTCE_STEPS * FASTCE_LANES;
+    VEC y = OP(setzero)();
+    for (int lane = 0; lane < FASTCE_LANES; lane += WIDTH) {
+        const ptrdiff_t end = (lane + WIDTH) * FASTCE_STEPS, stop = n < end ? n : end;
+        ptrdiff_t i = lane * FASTCE_STEPS;
+        VEC p = OP(set1)(1), p_low = OP(setzero)(), s = p_low, s_low = p_low;
+        for (; i + WIDTH <= stop; i += WIDTH) {
+            __builtin_prefetch(x + i + block);
+            __builtin_prefetch(t + i + block);
+            if (grad)
+                __builtin_prefetch(grad + i + block, 1);
+            OF(fastce_binary_vector)(OP(loadu)(x + i), OP(loadu)(t + i), least, base, up, slope,
+                                     product != NULL, &p, &p_low, &s, &s_low, grad != NULL, &y);
+            if (grad)
+                OP(storeu)(grad + i, y);
+        }
+        if (i < stop) {
+            const MASK some = (MASK) ((1 << (stop - i)) - 1);
+            OF(fastce_binary_vector)(OP(mask_loadu)(OP(set1)(-INFINITY), some, x + i),
+                                     OP(maskz_loadu)(some, t + i), least, base, up, slope,
+                                     product != NULL, &p, &p_low, &s, &s_low, grad != NULL, &y);
+            if (grad)
+                OP(mask_storeu)(grad + i, some, y);
+        }
+        if (product) {
+            OP(storeu)(product + lane, p);
+            OP(storeu)(product_low + lane, p_low);
+            OP(storeu)(total + lane, s);
+            OP(storeu)(lost + lane, s_low);
+        }
+    }
+}
+
+/* b[i][l] = x[lane[l] + i], and the reverse. */
+static inline void OF(fastce_load_rows)(const REAL *x, const ptrdiff_t *lane, ptrdiff_t steps,
+                                        REAL *b)
+{
+    for (int l = 0; l < FASTCE_LANES; l += 8)
+        for (ptrdiff_t i = 0; i < steps; i += 8) {
+            const int count = steps - i < 8 ? (int) (steps - i) : 8;
+            const __mmask8 some = (__mmask8) ((1 << count) - 1);
+            EIGHT row[8];
+            for (int j = 0; j < 8; j++)
+                row[j] = OP_EIGHT(maskz_loadu)(some, x + lane[l + j] + i);
+            OF(fastce_transpose)(row);
+            for (int j = 0; j < count; j++)
+                OP_EIGHT(storeu)(b + (i + j) * FASTCE_LANES + l, row[j]);
+        }
+}
+
+static inline void OF(fastce_store_rows)(REAL *x, const ptrdiff_t *lane, ptrdiff_t steps,
+                                         const REAL *b)
+{
+    for (int l = 0; l < FASTCE_LANES; l += 8)
+        for (ptrdiff_t i = 0; i < steps; i += 8) {
+            const int count = steps - i < 8 ? (int) (steps - i) : 8;
+            const __mmask8 some = (__mmask8) ((1 << count) - 1);
+            EIGHT row[8];
+            for (int j = 0; j < 8; j++)
+                row[j] = OP_EIGHT(loadu)(b + (i + (j < count ? j : 0)) * FASTCE_LANES + l);
+            OF(fastce_transpose)(row);
+            for (int j = 0; j < 8; j++)
+                OP_EIGHT(mask_storeu)(x + lane[l + j] + i, some, row[j]);
+        }
+}
+
+#undef REAL
+#undef VEC
+#undef MASK
+#undef WIDTH
+#undef EIGHT
+#undef OF
+#undef OP
+#undef OP_MASK
+#undef OP_EIGHT
+#undef SIGN_MASK
