@@ -59,11 +59,18 @@ cdef inline Tile row_of(const Tile* batch, Py_ssize_t r) noexcept nogil:
 cdef inline void mask_targets_of(const Tile* tile, Py_ssize_t start, Py_ssize_t steps,
                                  const Py_ssize_t* target, real* b) noexcept nogil:
     # For many rows: the target of each becomes -inf in b; where it is IGNORED, the whole row zeros.
-    cdef Py_ssize_t l, i
+    cdef Py_ssize_t l
     for l in range(tile.rows):
         if start <= target[l] < start + steps:
             b[(target[l] - start) * LANES + l] = -<real> INFINITY
-        elif target[l] == IGNORED:
+    mask_ignored(target, steps, b)
+
+
+cdef inline void mask_ignored(const Py_ssize_t* target, Py_ssize_t steps, real* b) noexcept nogil:
+    # For many rows: those whose target is IGNORED become zeros.
+    cdef Py_ssize_t l, i
+    for l in range(LANES):
+        if target[l] == IGNORED:
             for i in range(steps):
                 b[i * LANES + l] = 0
 
@@ -80,7 +87,7 @@ cdef inline const real* run_of(const real* x, const Span* span, const Tile* tile
     # The values of one row's chunk as a run of memory: where they lie, or in b.
     cdef Py_ssize_t start = chunk * CHUNK
     count[0] = min(k - start * LANES, <Py_ssize_t> CHUNK * LANES)
-    if span.unit:
+    if span.unit and span.divisor == 1:
         return x + span.lane[0] + start * LANES
     load(x, span, tile, start, min(tile.steps - start, <Py_ssize_t> CHUNK), -<real> INFINITY, b)
     return b
@@ -136,6 +143,17 @@ cdef inline real row_max(const real* x, const Span* span, const Tile* tile, Py_s
     return top
 
 
+cdef inline real largest(const real* x, Span* span, const Tile* tile, Py_ssize_t k,
+                         Py_ssize_t masked) noexcept nogil:
+    # row_max, divided only once.
+    cdef double divisor = span.divisor
+    cdef real top
+    span.divisor = 1
+    top = row_max(x, span, tile, k, masked) / <real> divisor
+    span.divisor = divisor
+    return top
+
+
 cdef inline void batch_load(const real* x, const Array3* xa, const Geometry* g, const Tile* batch,
                             const Py_ssize_t* target, const real* target_x, real* b, real* top,
                             layout how) noexcept nogil:
@@ -159,14 +177,16 @@ cdef inline void batch_load(const real* x, const Array3* xa, const Geometry* g, 
                 continue
             tile = row_of(batch, r)
             place(xa, g, &tile, &span)
-            top[r] = row_max(x, &span, &tile, g.k, <Py_ssize_t> -1)
+            top[r] = largest(x, &span, &tile, g.k, <Py_ssize_t> -1)
             if target != NULL and top[r] == target_x[r]:
-                top[r] = row_max(x, &span, &tile, g.k, target[r])
+                top[r] = largest(x, &span, &tile, g.k, target[r])
 
 
 cdef inline void batch_argmax(const real* x, const Array3* xa, const Geometry* g, const Tile* batch,
-                              real* b, Py_ssize_t* at, real* top, layout how) noexcept nogil:
-    # The largest value of each row into `top`, and where it stands first, or 0 if it is NaN.
+                              const Py_ssize_t* target, real* b, Py_ssize_t* at, real* top,
+                              layout how) noexcept nogil:
+    # The largest value of each row into `top`, and where it stands first, or 0 if it is NaN. A row
+    # whose target is IGNORED has `at` IGNORED and a largest value of 0.
     cdef Py_ssize_t r, chunk, start, count, steps, i, l
     cdef const real* run
     cdef Span span
@@ -176,8 +196,8 @@ cdef inline void batch_argmax(const real* x, const Array3* xa, const Geometry* g
     cdef real step[LANES]
     cdef real before[LANES]
     for l in range(LANES):
-        at[l] = 0
-        top[l] = -<real> INFINITY
+        at[l] = IGNORED if target != NULL and target[l] == IGNORED else 0
+        top[l] = -<real> INFINITY if at[l] == 0 else <real> 0.0
     if layout is many:
         fill_lanes(in_chunk, <real> 0.0)
         fill_lanes(step, <real> 0.0)
@@ -186,6 +206,9 @@ cdef inline void batch_argmax(const real* x, const Array3* xa, const Geometry* g
             start = chunk * CHUNK
             steps = min(batch.steps - start, <Py_ssize_t> CHUNK)
             load(x, &span, batch, start, steps, -<real> INFINITY, b)
+            # (Whatever an ignored row holds must not be its largest value.)
+            if target != NULL:
+                mask_ignored(at, steps, b)
             memcpy(before, top, LANES * sizeof(real))
             for i in range(steps):
                 for l in range(LANES):
@@ -194,12 +217,15 @@ cdef inline void batch_argmax(const real* x, const Array3* xa, const Geometry* g
             for l in range(LANES):
                 in_chunk[l] = <real> chunk if top[l] > before[l] else in_chunk[l]
         for l in range(LANES):
-            at[l] = <Py_ssize_t> in_chunk[l] * CHUNK + <Py_ssize_t> step[l]
+            if at[l] != IGNORED:
+                at[l] = <Py_ssize_t> in_chunk[l] * CHUNK + <Py_ssize_t> step[l]
     else:
         for r in range(batch.rows):
+            if at[r] == IGNORED:
+                continue
             tile = row_of(batch, r)
             place(xa, g, &tile, &span)
-            top[r] = row_max(x, &span, &tile, g.k, <Py_ssize_t> -1)
+            top[r] = largest(x, &span, &tile, g.k, <Py_ssize_t> -1)
             for chunk in range(batch.chunks):
                 run = run_of(x, &span, &tile, g.k, chunk, &count, b)
                 i = first_equal(run, count, top[r])
@@ -427,3 +453,34 @@ cdef inline void batch_store(real* out, const Array3* oa, const Geometry* g, con
             else:
                 scale_row(row_at(out, oa, g, batch.first + r), oa.k, g.k, factor[r], factor_low[r],
                           batch)
+
+
+cdef inline void store_at(real* x, const Array3* xa, const Geometry* g, const Tile* batch,
+                          const Py_ssize_t* at, const real* value) noexcept nogil:
+    # One value of each row, but where `at` is IGNORED.
+    cdef Py_ssize_t l
+    cdef Py_ssize_t o = batch.first // g.inner
+    cdef Py_ssize_t i = batch.first - o * g.inner
+    for l in range(batch.rows):
+        if at[l] != IGNORED:
+            x[o * xa.outer + i * xa.inner + at[l] * xa.k] = value[l]
+        i += 1
+        if i == g.inner:
+            i = 0
+            o += 1
+
+
+cdef inline void take_at(const real* x, const Array3* xa, const Geometry* g, const Tile* batch,
+                         const Py_ssize_t* at, real* value) noexcept nogil:
+    # The inverse; 0 where `at` is IGNORED.
+    cdef Py_ssize_t o = batch.first // g.inner
+    cdef Py_ssize_t i = batch.first - o * g.inner
+    cdef Py_ssize_t l
+    fill_lanes(value, <real> 0.0)
+    for l in range(batch.rows):
+        if at[l] != IGNORED:
+            value[l] = x[o * xa.outer + i * xa.inner + at[l] * xa.k] / <real> xa.divisor
+        i += 1
+        if i == g.inner:
+            i = 0
+            o += 1

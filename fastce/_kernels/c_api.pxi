@@ -5,6 +5,7 @@ cdef void single_row(Geometry* g, Array3* x, const void* row, Py_ssize_t k) noex
     g.k = k
     x.data = <void*> row
     x.outer, x.k, x.inner = k, 1, 1
+    x.divisor = 1
 
 
 cdef void c_softmax_family(int op, bint wide, const void* x, Py_ssize_t k, void* out,

@@ -85,17 +85,12 @@ cdef inline void dense_pass(const real* b, const real* c, Py_ssize_t steps, cons
         two_sum(cost, cost_lost, r)
 
 
-cdef inline void load_logits(const Xent* a, const real* x, const Span* span, const Tile* tile,
-                             Py_ssize_t start, Py_ssize_t steps, const Py_ssize_t* ignored,
-                             bint any_ignored, real* b) noexcept nogil:
+cdef inline void load_logits(const real* x, const Span* span, const Tile* tile, Py_ssize_t start,
+                             Py_ssize_t steps, const Py_ssize_t* ignored, bint any_ignored,
+                             real* b) noexcept nogil:
     # What stands in ignored rows is not looked at: they become zeros.
-    cdef Py_ssize_t i
-    cdef real temperature = <real> a.temperature
     load(x, span, tile, start, steps, -<real> INFINITY, b)
     clear_ignored(ignored, any_ignored, steps, b)
-    if temperature != 1:
-        for i in range(steps * LANES):
-            b[i] = b[i] / temperature
 
 
 cdef inline void clear_ignored(const Py_ssize_t* ignored, bint any_ignored, Py_ssize_t steps,
@@ -168,16 +163,17 @@ cdef inline void mask_targets(const Py_ssize_t* target, Py_ssize_t rows, bint si
             b[step * LANES + lane] = -<real> INFINITY if replacement == NULL else replacement[l]
 
 
-cdef inline void batch_targets(const Xent* a, const Tile* batch, Py_ssize_t* target,
-                               real* w) noexcept nogil:
-    # The rows' targets, or IGNORED, and the product of weights.
+cdef inline void batch_targets(const Xent* a, const Tile* batch, Py_ssize_t* target, real* w,
+                               real* omega) noexcept nogil:
+    # The rows' targets, or IGNORED, and the weights of the targets and of the rows.
     cdef const real* weight = <const real*> a.weight
     cdef const real* row_weight = <const real*> a.row_weight
     cdef Py_ssize_t l
     cdef Py_ssize_t rows = batch.rows
     for l in range(LANES):
         target[l] = 0
-        w[l] = 1
+    fill_lanes(w, <real> 1.0)
+    fill_lanes(omega, <real> 1.0)
     for l in range(rows):
         target[l] = a.labels[batch.first + l]
     for l in range(rows):
@@ -187,29 +183,12 @@ cdef inline void batch_targets(const Xent* a, const Tile* batch, Py_ssize_t* tar
             w[l] = weight[max(target[l], <Py_ssize_t> 0)]
     if row_weight != NULL:
         for l in range(rows):
-            w[l] = times(row_weight[batch.first + l], w[l])
-
-
-cdef inline void logits_of_targets(const Xent* a, const Tile* batch, const Py_ssize_t* target,
-                                   real* target_x) noexcept nogil:
-    # The logit of each row's target; 0 where that is IGNORED.
-    cdef const real* x = <const real*> a.x.data
-    cdef Py_ssize_t o = batch.first // a.g.inner
-    cdef Py_ssize_t i = batch.first - o * a.g.inner
-    cdef Py_ssize_t l
-    fill_lanes(target_x, <real> 0.0)
-    for l in range(batch.rows):
-        if target[l] != IGNORED:
-            target_x[l] = x[o * a.x.outer + i * a.x.inner + target[l] * a.x.k]
-        i += 1
-        if i == a.g.inner:
-            i = 0
-            o += 1
+            omega[l] = row_weight[batch.first + l]
 
 
 cdef inline void load_few(const Xent* a, const Tile* batch, const Py_ssize_t* target, real* b,
                           real* top, real* step_of_target, real* target_x) noexcept nogil:
-    # logits_of_targets and batch_load of many rows with few classes: every logit is asked whether it
+    # take_at and batch_load of many rows with few classes: every logit is asked whether it
     # is the target's, which takes no detour over memory.
     cdef Span span
     cdef Py_ssize_t i, l
@@ -237,26 +216,10 @@ cdef inline void load_few(const Xent* a, const Tile* batch, const Py_ssize_t* ta
             b[i * LANES + l] = x
 
 
-cdef inline void store_at_targets(const Xent* a, const Tile* batch, const Py_ssize_t* target,
-                                  const real* at_target) noexcept nogil:
-    # The gradient at the rows' targets.
-    cdef real* grad = <real*> a.grad.data
-    cdef Py_ssize_t l
-    cdef Py_ssize_t o = batch.first // a.g.inner
-    cdef Py_ssize_t i = batch.first - o * a.g.inner
-    for l in range(batch.rows):
-        if target[l] != IGNORED:
-            grad[o * a.grad.outer + i * a.grad.inner + target[l] * a.grad.k] = at_target[l]
-        i += 1
-        if i == a.g.inner:
-            i = 0
-            o += 1
-
-
 cdef inline void store_few(const Xent* a, const Tile* batch, const real* step_of_target, real* b,
                            const real* factor, const real* factor_low,
                            const real* at_target) noexcept nogil:
-    # batch_store and store_at_targets of many rows with few classes.
+    # batch_store and store_at of many rows with few classes.
     cdef Span span
     cdef Py_ssize_t i, l
     cdef real y
@@ -269,11 +232,13 @@ cdef inline void store_few(const Xent* a, const Tile* batch, const real* step_of
 
 
 cdef void index_batch(const Xent* a, const Tile* batch, real kind, layout how) noexcept nogil:
-    # Value and gradient where the targets are classes and there are no options but weights.
+    # Value and gradient where the targets are classes, without label smoothing.
     cdef const real* x = <const real*> a.x.data
     cdef real* value = <real*> a.value
     cdef real* grad = <real*> a.grad.data
     cdef bint weighted = a.weight != NULL or a.row_weight != NULL
+    cdef real z_loss = <real> a.z_loss
+    cdef real per_logit = <real> (1.0 / a.temperature)
     cdef bint beyond = False
     cdef bint few = False
     cdef bint far
@@ -290,7 +255,8 @@ cdef void index_batch(const Xent* a, const Tile* batch, real kind, layout how) n
     cdef real n[LANES]
     cdef real low[LANES]
     cdef real magic[LANES]
-    cdef real w[LANES]              # the weight of its class, times its own
+    cdef real w[LANES]              # the weight of its class
+    cdef real omega[LANES]          # its own
     cdef real step_of_target[LANES]
     cdef real target_x[LANES]
     cdef real target_e[LANES]
@@ -305,15 +271,17 @@ cdef void index_batch(const Xent* a, const Tile* batch, real kind, layout how) n
     cdef real factor[LANES]         # e_j -> gradient
     cdef real factor_low[LANES]
     cdef real at_target[LANES]
+    cdef real lse[LANES]
+    cdef real pull[LANES]           # 2 z_loss lse
     cdef real y
 
     if layout is many:
         few = a.g.k <= FEW_TARGETS
-    batch_targets(a, batch, target, w)
+    batch_targets(a, batch, target, w, omega)
     if few:
         load_few(a, batch, target, b, below, step_of_target, target_x)
     else:
-        logits_of_targets(a, batch, target, target_x)
+        take_at(x, &a.x, &a.g, batch, target, target_x)
         batch_load(x, &a.x, &a.g, batch, target, target_x, b, below, how)
     for l in range(lanes):
         m[l] = target_x[l] if target_x[l] > below[l] else below[l]
@@ -330,6 +298,11 @@ cdef void index_batch(const Xent* a, const Tile* batch, real kind, layout how) n
         s_low[l] = sum_error(rest[l], target_e[l], s[l]) + (rest_low[l] + target_low[l])
         inverse[l] = <real> 1.0 / s[l]
         inverse_low[l] = reciprocal_low(s[l], s_low[l], inverse[l])
+    if z_loss != 0:
+        for l in range(lanes):
+            y = centre[l] + n[l] * ln2_high(y)
+            lse[l] = (y + n[l] * ln2_low(y)) + log_parts(s[l], s_low[l], -lift(y))
+            pull[l] = <real> 2.0 * z_loss * lse[l]
     if value != NULL:
         for l in range(lanes):
             cost[l] = cost_near(rest[l], rest_low[l], target_e[l], target_low[l], inverse[l])
@@ -342,23 +315,36 @@ cdef void index_batch(const Xent* a, const Tile* batch, real kind, layout how) n
         if weighted:
             for l in range(lanes):
                 cost[l] = times(w[l], cost[l])
+        if z_loss != 0:
+            for l in range(lanes):
+                cost[l] = cost[l] + z_loss * lse[l] * lse[l]
+        if weighted:
+            for l in range(lanes):
+                cost[l] = times(omega[l], cost[l])
         for l in range(rows):
             value[batch.first + l] = <real> 0.0 if target[l] == IGNORED else cost[l]
     if grad == NULL:
         return
     for l in range(lanes):
-        w[l] = <real> a.scale * w[l]
+        omega[l] = (<real> a.scale * omega[l]) * per_logit
+        omega[l] = <real> 0.0 if target[l] == IGNORED else omega[l]
+        w[l] = times(omega[l], w[l])
         y = rest[l] * inverse[l] + (rest[l] * inverse_low[l] + rest_low[l] * inverse[l])
         # (0.0 - : a weight of 0 gives no -0.0)
         at_target[l] = <real> 0.0 - w[l] * y
-        w[l] = <real> 0.0 if target[l] == IGNORED else w[l]
+    if z_loss != 0:
+        for l in range(lanes):
+            y = omega[l] * pull[l]
+            at_target[l] = at_target[l] + y * (target_e[l] * inverse[l])
+            w[l] = w[l] + y
+    for l in range(lanes):
         factor[l] = w[l] * inverse[l]
         factor_low[l] = product_error(w[l], inverse[l], factor[l]) + w[l] * inverse_low[l]
     if few:
         store_few(a, batch, step_of_target, b, factor, factor_low, at_target)
     else:
         batch_store(grad, &a.grad, &a.g, batch, target, b, factor, factor_low, how)
-        store_at_targets(a, batch, target, at_target)
+        store_at(grad, &a.grad, &a.g, batch, target, at_target)
 
 
 cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
@@ -453,6 +439,7 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
     if weight != NULL:
         weights.outer = weights.inner = 0
         weights.k = 1
+        weights.divisor = 1
         place(&weights, &a.g, tile, &ws)
     for l in range(lanes):
         ignored[l] = False
@@ -493,7 +480,7 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
     for chunk in range(tile.chunks):
         start = chunk * CHUNK
         steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
-        load_logits(a, x, &xs, tile, start, steps, ignored, any_ignored, b)
+        load_logits(x, &xs, tile, start, steps, ignored, any_ignored, b)
         if by_target and not by_top:
             mask_targets(target, rows, tile.single, start, steps, b, <const real*> NULL)
         max_pass(b, steps, m)
@@ -532,7 +519,7 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
             start = chunk * CHUNK
             steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
             if not whole:
-                load_logits(a, x, &xs, tile, start, steps, ignored, any_ignored, b)
+                load_logits(x, &xs, tile, start, steps, ignored, any_ignored, b)
             load(<const real*> a.v.data, &vs, tile, start, steps, <real> 0.0, d)
             for i in range(steps):
                 for l in range(LANES):
@@ -560,7 +547,7 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
         start = chunk * CHUNK
         steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
         if not whole:
-            load_logits(a, x, &xs, tile, start, steps, ignored, any_ignored, b)
+            load_logits(x, &xs, tile, start, steps, ignored, any_ignored, b)
         if dense:
             dense_targets(a, tile, &ps, &ws, start, steps, b, -infinity, share, c)
             dense_pass(b, c, steps, centre, n, m, top_c, other_c, lost3, cost, lost4)
@@ -736,19 +723,38 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
         clear_ignored(ignored, any_ignored, steps, b)
         store(grad, &gs, tile, start, steps, b)
     if not by_top and by_target:
-        store_at_targets(a, tile, target, at_target)
+        store_at(grad, &a.grad, &a.g, tile, target, at_target)
 
 
-cdef inline bint only_weights(const Xent* a) noexcept nogil:
+cdef inline bint by_index(const Xent* a) noexcept nogil:
     # Whether index_batch will do.
-    return (a.labels != NULL and a.smoothing == 0 and a.z_loss == 0 and a.temperature == 1
-            and a.hess.data == NULL and a.v.data == NULL)
+    return a.labels != NULL and a.smoothing == 0 and a.hess.data == NULL and a.v.data == NULL
+
+
+cdef inline bint in_batches(const Xent* a) noexcept nogil:
+    # Whether batches of rows will do, and not only tiles.
+    return a.v.data == NULL and (a.probabilities.data == NULL or a.weight == NULL)
+
+
+cdef inline void xent_batch(const Xent* a, const Tile* batch, real kind, layout how) noexcept nogil:
+    cdef Py_ssize_t r
+    cdef Tile tile
+    if by_index(a):
+        index_batch(a, batch, kind, how)
+    elif dense_batch(a, batch, kind, how):
+        return
+    elif layout is many:
+        xent_tile(a, batch, kind)
+    else:
+        for r in range(batch.rows):
+            tile = row_of(batch, r)
+            xent_tile(a, &tile, kind)
 
 
 cdef inline void xent_number(const Xent* a, bint beside, Py_ssize_t t, bint wide) noexcept nogil:
     # Batch number t, or tile number t.
     cdef Tile tile
-    if not only_weights(a):
+    if not in_batches(a):
         tile = tile_number(&a.g, t, beside)
         if wide:
             xent_tile[double](a, &tile, 0)
@@ -758,13 +764,13 @@ cdef inline void xent_number(const Xent* a, bint beside, Py_ssize_t t, bint wide
     tile = batch_number(&a.g, t, beside)
     if beside:
         if wide:
-            index_batch[double, many](a, &tile, 0, 0)
+            xent_batch[double, many](a, &tile, 0, 0)
         else:
-            index_batch[float, many](a, &tile, 0, 0)
+            xent_batch[float, many](a, &tile, 0, 0)
     elif wide:
-        index_batch[double, in_turn](a, &tile, 0, 0)
+        xent_batch[double, in_turn](a, &tile, 0, 0)
     else:
-        index_batch[float, in_turn](a, &tile, 0, 0)
+        xent_batch[float, in_turn](a, &tile, 0, 0)
 
 
 cdef void xent_run(const Xent* a, bint wide) noexcept nogil:
@@ -772,7 +778,7 @@ cdef void xent_run(const Xent* a, bint wide) noexcept nogil:
     cdef Py_ssize_t count = tile_count(&a.g, beside)
     cdef Py_ssize_t t
     cdef int threads
-    if only_weights(a):
+    if in_batches(a):
         count = batch_count(&a.g, beside)
         threads = outer_team(&a.g, count, beside)
     else:

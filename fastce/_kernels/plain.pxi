@@ -152,6 +152,7 @@ cdef void classes_last(object array, Geometry* g, Array3* a):
     g.inner = 1
     a.data = cnp.PyArray_DATA(array)
     a.outer, a.k, a.inner = g.k, 1, 1
+    a.divisor = 1
 
 
 def plain_softmax_family(int op, x, axis, out):

@@ -171,6 +171,7 @@ cdef void probability_tile(int op, const Xent* a, const Tile* tile, real kind) n
     if weight != NULL:
         weights.outer = weights.inner = 0
         weights.k = 1
+        weights.divisor = 1
         place(&weights, &a.g, tile, &ws)
     for chunk in range(tile.chunks):
         start = chunk * CHUNK

@@ -30,6 +30,7 @@ def row_loss(int op, x, labels, probabilities, weight, row_weight, double smooth
     cdef Xent a
     geometry_of(x, &a.g)
     array3(x, &a.x)
+    a.x.divisor = temperature
     array3(probabilities, &a.probabilities)
     array3(grad, &a.grad)
     array3(hess, &a.hess)

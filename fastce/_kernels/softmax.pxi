@@ -249,7 +249,7 @@ cdef void log_softmax_batch(const Geometry* g, const Array3* xa, const Array3* y
     cdef real top_x[LANES]          # m where it leads, so that it is recognised; else infinite
     cdef real e, e_low, s, s_low
 
-    batch_argmax(x, xa, g, batch, b, at, m, how)
+    batch_argmax(x, xa, g, batch, <const Py_ssize_t*> NULL, b, at, m, how)
     batch_load(x, xa, g, batch, at, <const real*> m, b, below, how)
     choose_anchor(below, m, lanes, anchor)
     far = choose_shift(m, lanes, centre, n, low, magic)
@@ -461,7 +461,7 @@ cdef inline Tile tile_number(const Geometry* g, Py_ssize_t t, bint beside) noexc
     return tile_at(g, t, 1, True)
 
 
-cdef inline bint in_batches(int op) noexcept nogil:
+cdef inline bint op_in_batches(int op) noexcept nogil:
     return op != ENTROPY
 
 
@@ -478,7 +478,7 @@ cdef inline void softmax_tile_number(int op, const Geometry* g, const Array3* x,
                                      bint wide) noexcept nogil:
     # Tile number t, or batch number t.
     cdef Tile tile
-    if not in_batches(op):
+    if not op_in_batches(op):
         tile = tile_number(g, t, beside)
         if wide:
             entropy_tile[double](g, x, <double*> row, &tile, 0)
@@ -501,6 +501,7 @@ cdef void array3(object array, Array3* out):
     # Pointer and strides of an (outer, k, inner) array; None leaves the pointer NULL.
     out.data = NULL
     out.outer = out.k = out.inner = 0
+    out.divisor = 1
     if array is None:
         return
     cdef Py_ssize_t item = cnp.PyArray_ITEMSIZE(array)
@@ -529,10 +530,10 @@ OPERATIONS = {
 cdef void softmax_run(int op, const Geometry* g, const Array3* x, const Array3* y, void* row,
                       bint wide) noexcept nogil:
     cdef bint beside = side_by_side(g, x)
-    cdef Py_ssize_t count = batch_count(g, beside) if in_batches(op) else tile_count(g, beside)
+    cdef Py_ssize_t count = batch_count(g, beside) if op_in_batches(op) else tile_count(g, beside)
     cdef Py_ssize_t t
     cdef int threads
-    if in_batches(op):
+    if op_in_batches(op):
         threads = outer_team(g, count, beside)
     else:
         threads = team(<double> g.outer * g.k * g.inner, count)
@@ -549,10 +550,13 @@ cdef int bring_together(const Geometry* g, Array3* xa, const Array3* oa, object 
                         object out) except -1:
     # Long rows with gaps between the classes are copied to where the result will be, and taken from
     # there: each would be gathered twice. x and `out` are the arrays of xa and oa.
+    cdef double divisor
     if out is not None and xa.data != oa.data and xa.k != 1 and oa.k == 1 and \
             not side_by_side(g, xa):
         cnp.PyArray_CopyInto(out, x)
+        divisor = xa.divisor
         xa[0] = oa[0]
+        xa.divisor = divisor
     return 0
 
 

@@ -80,6 +80,7 @@ cdef struct Array3:
     Py_ssize_t outer
     Py_ssize_t k
     Py_ssize_t inner
+    double divisor                  # what `load` divides by: the temperature, or 1
 
 cdef struct Tile:
     Py_ssize_t first                # its first row
@@ -95,6 +96,7 @@ cdef struct Span:
     Py_ssize_t lane[LANES]
     Py_ssize_t step
     bint unit                       # the lanes are neighbours: only lane[0] is set, if for one row
+    double divisor                  # of the array
 
 
 cdef inline Tile tile_at(const Geometry* g, Py_ssize_t first, Py_ssize_t rows,
@@ -132,6 +134,7 @@ cdef inline void place(const Array3* a, const Geometry* g, const Tile* tile,
     first = o * a.outer + i * a.inner
     span.lane[0] = first
     span.step = LANES * a.k if tile.single else a.k
+    span.divisor = a.divisor
     span.unit = between == 1 and (tile.single or tile.rows == LANES)
     if tile.single and span.unit:
         return
@@ -152,12 +155,15 @@ cdef inline void nowhere(Span* span) noexcept nogil:
     # A span that is not used.
     span.lane[0] = span.step = 0
     span.unit = False
+    span.divisor = 1
 
 
 cdef inline void load(const real* x, const Span* span, const Tile* tile, Py_ssize_t start,
                       Py_ssize_t steps, real fill, real* b) noexcept nogil:
-    # b (steps, LANES) = the tile's steps start, start + 1, ...; lanes not in use get `fill`.
+    # b (steps, LANES) = the tile's steps start, start + 1, ..., divided by the span's divisor; lanes
+    # not in use get `fill`.
     cdef Py_ssize_t i, l, between
+    cdef real divisor = <real> span.divisor
     cdef Py_ssize_t whole = steps
     cdef const real* lane
     if start + steps == tile.steps and tile.last < LANES and tile.single:
@@ -191,6 +197,9 @@ cdef inline void load(const real* x, const Span* span, const Tile* tile, Py_ssiz
         for l in range(tile.lanes, LANES):
             for i in range(whole):
                 b[i * LANES + l] = fill
+    if divisor != 1:
+        for i in range(steps * LANES):
+            b[i] = b[i] / divisor
 
 
 cdef inline void max_pass(const real* b, Py_ssize_t steps, real* m) noexcept nogil:

@@ -1,0 +1,542 @@
+# Cross-entropy in batches (batches.pxi) where every class has a coefficient, or where the Hessian's
+# diagonal is asked for: what index_batch is for a class a row. The notation is that of
+# cross_entropy.pxi; the class left out of the sums is the largest, so that neither its -log p nor its
+# 1 - p is a difference.
+#
+#   c_j = w_t [j = t] + factor given_j + share
+#
+# where `given` are target probabilities, or the weights of the classes, if either is there. Rows with
+# masked classes (logits of -inf) or infinities are left to xent_tile.
+
+cdef struct Coefficients:
+    const Array3* given             # or NULL
+    double factor
+    double share
+
+
+cdef inline void cost_step(const real* x, const real* c, Py_ssize_t lanes, real h, real factor,
+                           real share, real* cost, real* cost_lost, real* sum_c,
+                           real* lost) noexcept nogil:
+    # cost += c_j (h - x_j) and sum_c += c_j, a lane each. (Without `given`: the share is put off.)
+    cdef Py_ssize_t l
+    cdef real s[LANES]
+    cdef real r[LANES]
+    fill_lanes(s, <real> 0.0)
+    fill_lanes(r, <real> 0.0)
+    if c == NULL:
+        for l in range(lanes):
+            r[l] = h - x[l]
+    else:
+        for l in range(lanes):
+            s[l] = factor * c[l] + share
+            r[l] = s[l] * (h - x[l])
+        two_sum(sum_c, lost, s)
+    two_sum(cost, cost_lost, r)
+
+
+cdef inline void cost_run(const real* x, const real* c, Py_ssize_t count, real h, real factor,
+                          real share, real* cost, real* cost_lost, real* sum_c,
+                          real* lost) noexcept nogil:
+    # cost_step for a run of memory; four steps are added before they meet the sums.
+    cdef Py_ssize_t four = 4 * LANES
+    cdef Py_ssize_t i, l, rest
+    cdef real s[LANES]
+    cdef real r[LANES]
+    cdef const real* y
+    cdef const real* d
+    cdef real c0, c1, c2, c3
+    for i in range(count // four):
+        y = x + i * four
+        if c == NULL:
+            for l in range(LANES):
+                r[l] = ((h - y[l]) + (h - y[l + LANES])) + \
+                    ((h - y[l + 2 * LANES]) + (h - y[l + 3 * LANES]))
+        else:
+            d = c + i * four
+            for l in range(LANES):
+                c0 = factor * d[l] + share
+                c1 = factor * d[l + LANES] + share
+                c2 = factor * d[l + 2 * LANES] + share
+                c3 = factor * d[l + 3 * LANES] + share
+                s[l] = (c0 + c1) + (c2 + c3)
+                r[l] = (c0 * (h - y[l]) + c1 * (h - y[l + LANES])) + \
+                    (c2 * (h - y[l + 2 * LANES]) + c3 * (h - y[l + 3 * LANES]))
+            two_sum(sum_c, lost, s)
+        two_sum(cost, cost_lost, r)
+    i = count // four * four
+    while i < count:
+        rest = min(count - i, <Py_ssize_t> LANES)
+        cost_step(x + i, c + i if c != NULL else NULL, rest, h, factor, share, cost, cost_lost,
+                  sum_c, lost)
+        i += rest
+
+
+cdef void cost_section(const real* x, const Span* xs, const real* given, const Span* cs,
+                       const Coefficients* of, const Tile* tile, Py_ssize_t k, Py_ssize_t masked,
+                       real h, Py_ssize_t s, real* result) noexcept nogil:
+    # result = (cost, what it lost, sum of c, what it lost) of a section of one row.
+    cdef Py_ssize_t chunk, count, cut
+    cdef const real* run
+    cdef const real* c = NULL
+    cdef real factor = <real> of.factor
+    cdef real share = <real> of.share
+    cdef real cost[LANES]
+    cdef real cost_lost[LANES]
+    cdef real sum_c[LANES]
+    cdef real lost[LANES]
+    cdef real b[CHUNK * LANES]
+    cdef real d[CHUNK * LANES]
+    fill_lanes(cost, <real> 0.0)
+    fill_lanes(cost_lost, <real> 0.0)
+    fill_lanes(sum_c, <real> 0.0)
+    fill_lanes(lost, <real> 0.0)
+    for chunk in range(section_start(tile, s), section_start(tile, s + 1)):
+        if given != NULL:
+            c = run_of(given, cs, tile, k, chunk, &count, d)
+        run = run_of(x, xs, tile, k, chunk, &count, b)
+        cut = masked - chunk * CHUNK * LANES
+        if 0 <= cut < count:
+            cost_run(run, c, cut, h, factor, share, cost, cost_lost, sum_c, lost)
+            run += cut + 1
+            if given != NULL:
+                c += cut + 1
+            count -= cut + 1
+        cost_run(run, c, count, h, factor, share, cost, cost_lost, sum_c, lost)
+    fold_lanes(cost, cost_lost, &result[0], &result[1])
+    fold_lanes(sum_c, lost, &result[2], &result[3])
+
+
+cdef inline void cost_row(const real* x, const Span* xs, const real* given, const Span* cs,
+                          const Coefficients* of, const Tile* tile, Py_ssize_t k,
+                          Py_ssize_t masked, real h, real* cost, real* sum_c) noexcept nogil:
+    # The same of the whole row, rounded.
+    cdef Py_ssize_t s
+    cdef int threads
+    cdef real found[4 * SECTIONS]
+    cdef real total[4]
+    cdef real t, z
+    cdef Py_ssize_t i
+    if section_count(tile) == 1:
+        cost_section(x, xs, given, cs, of, tile, k, masked, h, 0, found)
+    else:
+        threads = team(0.4 * k, SECTIONS)
+        if threads == 1:
+            for s in range(SECTIONS):
+                cost_section(x, xs, given, cs, of, tile, k, masked, h, s, &found[4 * s])
+        else:
+            for s in prange(SECTIONS, num_threads=threads, schedule="static"):
+                cost_section(x, xs, given, cs, of, tile, k, masked, h, s, &found[4 * s])
+    for i in range(4):
+        total[i] = found[i]
+    for s in range(1, section_count(tile)):
+        for i in range(0, 4, 2):
+            t = total[i] + found[4 * s + i]
+            z = t - total[i]
+            total[i + 1] = total[i + 1] + (found[4 * s + i + 1] + (
+                (total[i] - (t - z)) + (found[4 * s + i] - z)))
+            total[i] = t
+    cost[0] = total[0] + total[1]
+    sum_c[0] = total[2] + total[3]
+    if given == NULL:
+        cost[0] = cost[0] * <real> of.share
+        sum_c[0] = <real> (k - 1) * <real> of.share
+
+
+cdef inline void cost_many(const real* x, const Span* xs, const real* given, const Span* cs,
+                           const Coefficients* of, const Tile* tile, const Py_ssize_t* masked,
+                           const real* h, real* b, real* cost, real* sum_c) noexcept nogil:
+    # The same of many rows, whose logits are in b if they are of a single chunk.
+    cdef Py_ssize_t chunk, start, steps, i, l
+    cdef real factor = <real> of.factor
+    cdef real share = <real> of.share
+    cdef real c[CHUNK * LANES]
+    cdef real cost_lost[LANES]
+    cdef real lost[LANES]
+    cdef real s[LANES]
+    cdef real r[LANES]
+    cdef real step_of_masked[LANES]
+    cdef bint hit
+    fill_lanes(cost, <real> 0.0)
+    fill_lanes(cost_lost, <real> 0.0)
+    fill_lanes(sum_c, <real> 0.0)
+    fill_lanes(lost, <real> 0.0)
+    for chunk in range(tile.chunks):
+        start = chunk * CHUNK
+        steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
+        if tile.chunks > 1:
+            load_masked(x, xs, tile, start, steps, masked, b)
+        if given != NULL:
+            load(given, cs, tile, start, steps, <real> 0.0, c)
+        for l in range(LANES):
+            step_of_masked[l] = <real> (masked[l] - start if start <= masked[l] < start + steps
+                                        else <Py_ssize_t> -1)
+        for i in range(steps):
+            if given != NULL:
+                for l in range(LANES):
+                    s[l] = factor * c[i * LANES + l] + share
+            else:
+                fill_lanes(s, share)
+            for l in range(LANES):
+                hit = step_of_masked[l] == <real> i
+                s[l] = <real> 0.0 if hit else s[l]
+                r[l] = <real> 0.0 if hit else s[l] * (h[l] - b[i * LANES + l])
+            two_sum(sum_c, lost, s)
+            two_sum(cost, cost_lost, r)
+    for l in range(LANES):
+        cost[l] = cost[l] + cost_lost[l]
+        sum_c[l] = sum_c[l] + lost[l]
+
+
+cdef inline void batch_costs(const Xent* a, const Tile* batch, const Coefficients* of,
+                             const Py_ssize_t* masked, const real* h, real* b, real* cost,
+                             real* sum_c, layout how) noexcept nogil:
+    # cost = sum of c_j (h - x_j) and sum_c = sum of c_j in each row, but for the class that is
+    # masked and without the w_t.
+    cdef const real* x = <const real*> a.x.data
+    cdef const real* given = NULL
+    cdef Py_ssize_t r
+    cdef Span xs
+    cdef Span cs
+    cdef Tile tile
+    nowhere(&cs)
+    if of.given != NULL:
+        given = <const real*> of.given.data
+    if layout is many:
+        place(&a.x, &a.g, batch, &xs)
+        if given != NULL:
+            place(of.given, &a.g, batch, &cs)
+        cost_many(x, &xs, given, &cs, of, batch, masked, h, b, cost, sum_c)
+    else:
+        fill_lanes(cost, <real> 0.0)
+        fill_lanes(sum_c, <real> 0.0)
+        for r in range(batch.rows):
+            if masked[r] == IGNORED:
+                continue
+            tile = row_of(batch, r)
+            place(&a.x, &a.g, &tile, &xs)
+            if given != NULL:
+                place(of.given, &a.g, &tile, &cs)
+            cost_row(x, &xs, given, &cs, of, &tile, a.g.k, masked[r], h[r], &cost[r], &sum_c[r])
+
+
+cdef inline void gradient_run(real* e, const real* c, Py_ssize_t count, real factor,
+                              real factor_low, real c_factor, real shift) noexcept nogil:
+    # e_j times the sum of two factors, plus c_factor c_j + shift.
+    cdef Py_ssize_t j
+    if c == NULL:
+        for j in range(count):
+            e[j] = e[j] * factor + (e[j] * factor_low + shift)
+    else:
+        for j in range(count):
+            e[j] = e[j] * factor + (e[j] * factor_low + (c_factor * c[j] + shift))
+
+
+cdef inline void hessian_run(const real* e, real* h, Py_ssize_t count, real inverse, real kappa,
+                             real z_loss, real slope) noexcept nogil:
+    # h = slope (kappa p (1 - p) + 2 z_loss p**2)
+    cdef Py_ssize_t j
+    cdef real p
+    for j in range(count):
+        p = e[j] * inverse
+        h[j] = slope * (p * (kappa * (<real> 1.0 - p) + <real> 2.0 * z_loss * p)) + <real> 0.0
+
+
+cdef struct Derivatives:
+    # What a row's derivatives are made of.
+    double factor
+    double factor_low
+    double c_factor
+    double shift
+    double inverse
+    double kappa
+    double slope                    # of the Hessian
+
+
+cdef void derive_section(const Xent* a, const Coefficients* of, const Tile* tile,
+                         const Derivatives* d, Py_ssize_t s, real kind) noexcept nogil:
+    # From the e_j of a section of one row, which are where its gradient will be: its derivatives.
+    cdef const real* given = <const real*> of.given.data if of.given != NULL else NULL
+    cdef real* grad = <real*> a.grad.data
+    cdef real* hess = <real*> a.hess.data
+    cdef Py_ssize_t chunk, start, steps, count
+    cdef real* e
+    cdef real* to
+    cdef const real* c = NULL
+    cdef Span gs
+    cdef Span hs
+    cdef Span cs
+    cdef real b[CHUNK * LANES]
+    cdef real h[CHUNK * LANES]
+    cdef real room[CHUNK * LANES]
+    place(&a.grad, &a.g, tile, &gs)
+    nowhere(&hs)
+    nowhere(&cs)
+    if hess != NULL:
+        place(&a.hess, &a.g, tile, &hs)
+    if given != NULL:
+        place(of.given, &a.g, tile, &cs)
+    for chunk in range(section_start(tile, s), section_start(tile, s + 1)):
+        start = chunk * CHUNK
+        steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
+        e = <real*> run_of(<const real*> grad, &gs, tile, a.g.k, chunk, &count, b)
+        if hess != NULL:
+            to = hess + hs.lane[0] + start * LANES if hs.unit else h
+            hessian_run(<const real*> e, to, count, <real> d.inverse, <real> d.kappa,
+                        <real> a.z_loss, <real> d.slope)
+            if not hs.unit:
+                store(hess, &hs, tile, start, steps, <const real*> h)
+        if given != NULL:
+            c = run_of(given, &cs, tile, a.g.k, chunk, &count, room)
+        gradient_run(e, c, count, <real> d.factor, <real> d.factor_low, <real> d.c_factor,
+                     <real> d.shift)
+        if not gs.unit:
+            store(grad, &gs, tile, start, steps, <const real*> b)
+
+
+cdef inline void derive_row(const Xent* a, const Coefficients* of, const Tile* tile,
+                            const Derivatives* d, real kind) noexcept nogil:
+    # The same of the whole row.
+    cdef Py_ssize_t s
+    cdef int threads = 1 if section_count(tile) == 1 else team(0.4 * a.g.k, SECTIONS)
+    if threads == 1:
+        for s in range(section_count(tile)):
+            derive_section(a, of, tile, d, s, kind)
+    else:
+        for s in prange(SECTIONS, num_threads=threads, schedule="static"):
+            derive_section(a, of, tile, d, s, kind)
+
+
+cdef inline void derive_many(const Xent* a, const Coefficients* of, const Tile* tile, real* b,
+                             const real* factor, const real* factor_low, const real* c_factor,
+                             const real* shift, const real* inverse, const real* kappa,
+                             const real* slope) noexcept nogil:
+    # The same of many rows, whose e_j are in b if they are of a single chunk.
+    cdef const real* given = <const real*> of.given.data if of.given != NULL else NULL
+    cdef real* grad = <real*> a.grad.data
+    cdef real* hess = <real*> a.hess.data
+    cdef real z_loss = <real> a.z_loss
+    cdef Py_ssize_t chunk, start, steps, i, l
+    cdef real c[CHUNK * LANES]
+    cdef real h[CHUNK * LANES]
+    cdef real e, p
+    cdef Span gs
+    cdef Span hs
+    cdef Span cs
+    place(&a.grad, &a.g, tile, &gs)
+    if hess != NULL:
+        place(&a.hess, &a.g, tile, &hs)
+    if given != NULL:
+        place(of.given, &a.g, tile, &cs)
+    for chunk in range(tile.chunks):
+        start = chunk * CHUNK
+        steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
+        if tile.chunks > 1:
+            load(<const real*> grad, &gs, tile, start, steps, <real> 0.0, b)
+        if hess != NULL:
+            for i in range(steps):
+                for l in range(LANES):
+                    p = b[i * LANES + l] * inverse[l]
+                    h[i * LANES + l] = slope[l] * (p * (
+                        kappa[l] * (<real> 1.0 - p) + <real> 2.0 * z_loss * p)) + <real> 0.0
+            store(hess, &hs, tile, start, steps, <const real*> h)
+        if given == NULL:
+            for i in range(steps):
+                for l in range(LANES):
+                    e = b[i * LANES + l]
+                    b[i * LANES + l] = e * factor[l] + (e * factor_low[l] + shift[l])
+        else:
+            load(given, &cs, tile, start, steps, <real> 0.0, c)
+            for i in range(steps):
+                for l in range(LANES):
+                    e = b[i * LANES + l]
+                    b[i * LANES + l] = e * factor[l] + (
+                        e * factor_low[l] + (c_factor[l] * c[i * LANES + l] + shift[l]))
+        store(grad, &gs, tile, start, steps, <const real*> b)
+
+
+cdef inline void coefficients_of(const Xent* a, Array3* weights, Coefficients* of) noexcept nogil:
+    of.given = NULL
+    of.factor = 0
+    of.share = a.smoothing / a.g.k
+    if a.probabilities.data != NULL:
+        of.given = &a.probabilities
+        of.factor = 1 - a.smoothing
+    elif a.weight != NULL and a.smoothing != 0:
+        weights.data = <void*> a.weight
+        weights.outer = weights.inner = 0
+        weights.k = 1
+        weights.divisor = 1
+        of.given = weights
+        of.factor = of.share
+        of.share = 0
+
+
+cdef bint dense_batch(const Xent* a, const Tile* batch, real kind, layout how) noexcept nogil:
+    # Whether it could: if not, nothing was written.
+    cdef const real* x = <const real*> a.x.data
+    cdef real* value = <real*> a.value
+    cdef real* grad = <real*> a.grad.data
+    cdef real infinity = <real> INFINITY
+    cdef real z_loss = <real> a.z_loss
+    cdef real per_logit = <real> (1.0 / a.temperature)
+    cdef bint by_target = a.labels != NULL
+    cdef bint dense = a.probabilities.data != NULL or a.smoothing != 0
+    cdef bint plain = True
+    cdef bint far
+    cdef Py_ssize_t rows = batch.rows
+    cdef Py_ssize_t lanes = lanes_of(batch, kind)
+    cdef Py_ssize_t l
+    cdef Py_ssize_t* target = NULL
+    cdef Py_ssize_t targets[LANES]
+    cdef Py_ssize_t at[LANES]       # the largest class
+    cdef Array3 weights
+    cdef Coefficients of
+    cdef Derivatives d
+    cdef Tile tile
+    cdef real b[CHUNK * LANES]
+    # One number a row:
+    cdef real m[LANES]
+    cdef real below[LANES]          # the largest logit but that
+    cdef real anchor[LANES]
+    cdef real centre[LANES]
+    cdef real n[LANES]
+    cdef real low[LANES]
+    cdef real magic[LANES]
+    cdef real w[LANES]              # w_t
+    cdef real omega[LANES]          # the sample's weight
+    cdef real target_x[LANES]
+    cdef real target_c[LANES]       # c_t and c_m without w_t
+    cdef real top_c[LANES]
+    cdef real h[LANES]              # N but for n ln2_low
+    cdef real cost[LANES]           # sum of c_j (-log p_j)
+    cdef real sum_c[LANES]          # sum of c_j but for the largest class and w_t
+    cdef real rest[LANES]
+    cdef real rest_low[LANES]
+    cdef real top_e[LANES]
+    cdef real s[LANES]
+    cdef real s_low[LANES]
+    cdef real inverse[LANES]
+    cdef real inverse_low[LANES]
+    cdef real complement[LANES]     # 1 - p of the largest
+    cdef real pull[LANES]           # 2 z_loss logsumexp
+    cdef real slope[LANES]
+    cdef real kappa[LANES]
+    cdef real factor[LANES]         # e_j -> kappa p_j
+    cdef real factor_low[LANES]
+    cdef real c_factor[LANES]
+    cdef real shift[LANES]
+    cdef real at_top[LANES]
+    cdef real at_target[LANES]
+    cdef real curve[LANES]          # slope / temperature
+    cdef real curve_at_top[LANES]
+    cdef bint leads[LANES]          # the largest class is the target
+    cdef real log_s, top_cost, y, p, q
+
+    coefficients_of(a, &weights, &of)
+    fill_lanes(omega, <real> 1.0)
+    fill_lanes(w, <real> 0.0)
+    fill_lanes(target_x, <real> 0.0)
+    fill_lanes(target_c, <real> 0.0)
+    fill_lanes(top_c, <real> 0.0)
+    if by_target:
+        target = targets
+        batch_targets(a, batch, targets, w, omega)
+        for l in range(LANES):
+            w[l] = <real> (1.0 - a.smoothing) * w[l]
+        take_at(x, &a.x, &a.g, batch, target, target_x)
+    elif a.row_weight != NULL:
+        for l in range(rows):
+            omega[l] = (<const real*> a.row_weight)[batch.first + l]
+    batch_argmax(x, &a.x, &a.g, batch, target, b, at, m, how)
+    for l in range(rows):
+        plain &= m[l] < infinity and m[l] > -infinity
+    if not plain:
+        return False
+    batch_load(x, &a.x, &a.g, batch, at, <const real*> m, b, below, how)
+    choose_anchor(below, m, lanes, anchor)
+    far = choose_shift(m, lanes, centre, n, low, magic)
+    for l in range(lanes):
+        h[l] = n[l] * ln2_high(kind) + centre[l]
+    if dense:
+        batch_costs(a, batch, &of, at, h, b, cost, sum_c, how)
+        for l in range(rows):
+            plain &= cost[l] - cost[l] == 0
+        if not plain:
+            return False
+        if of.given != NULL:
+            take_at(<const real*> of.given.data, of.given, &a.g, batch, at, top_c)
+            if by_target:
+                take_at(<const real*> of.given.data, of.given, &a.g, batch, target, target_c)
+        for l in range(lanes):
+            top_c[l] = <real> of.factor * top_c[l] + <real> of.share
+            target_c[l] = <real> of.factor * target_c[l] + <real> of.share
+    else:
+        fill_lanes(cost, <real> 0.0)
+        fill_lanes(sum_c, <real> 0.0)
+    for l in range(lanes):
+        leads[l] = by_target and targets[l] == at[l]
+    batch_sums(x, &a.x, &a.g, batch, at, centre, low, magic, anchor, far, b, grad, &a.grad, rest,
+               rest_low, how)
+
+    for l in range(lanes):
+        top_e[l] = exp_parts(m[l] - centre[l], magic[l], &y)
+        s[l] = rest[l] + top_e[l]
+        s_low[l] = sum_error(rest[l], top_e[l], s[l]) + (rest_low[l] + y)
+        inverse[l] = <real> 1.0 / s[l]
+        inverse_low[l] = reciprocal_low(s[l], s_low[l], inverse[l])
+        log_s = log_parts(s[l], s_low[l], -lift(kind))
+        top_cost = cost_near(rest[l], rest_low[l], top_e[l], y, inverse[l])
+        q = ((h[l] - target_x[l]) + n[l] * ln2_low(kind)) + log_s
+        q = top_cost if leads[l] else q
+        cost[l] = (cost[l] + sum_c[l] * (n[l] * ln2_low(kind) + log_s)) + top_c[l] * top_cost
+        cost[l] = cost[l] + times(w[l], q)
+        y = (h[l] + n[l] * ln2_low(kind)) + log_s
+        pull[l] = <real> 2.0 * z_loss * y
+        cost[l] = times(omega[l], cost[l] + z_loss * y * y)
+    if value != NULL:
+        for l in range(rows):
+            value[batch.first + l] = <real> 0.0 if at[l] == IGNORED else cost[l]
+    if grad == NULL:
+        return True
+    for l in range(lanes):
+        slope[l] = (<real> a.scale * omega[l]) * per_logit
+        slope[l] = <real> 0.0 if at[l] == IGNORED else slope[l]
+        complement[l] = rest[l] * inverse[l] + \
+            (rest[l] * inverse_low[l] + rest_low[l] * inverse[l])
+        # C p - c = (C - c) p - c (1 - p)
+        p = top_e[l] * inverse[l]
+        q = top_c[l] + (w[l] if leads[l] else <real> 0.0)
+        y = (sum_c[l] + (<real> 0.0 if leads[l] else w[l])) + pull[l]
+        at_top[l] = slope[l] * (y * p - q * complement[l]) + <real> 0.0
+        kappa[l] = y + q
+        curve[l] = slope[l] * per_logit
+        curve_at_top[l] = curve[l] * (
+            p * (kappa[l] * complement[l] + <real> 2.0 * z_loss * p)) + <real> 0.0
+        y = target_x[l] - centre[l]
+        p = exp_scaled(low[l] if low[l] > y else y, magic[l]) * inverse[l]
+        y = (kappa[l] - w[l]) * p - w[l] * (<real> 1.0 - p)
+        at_target[l] = slope[l] * (y - target_c[l]) + <real> 0.0
+        p = slope[l] * kappa[l]
+        factor[l] = p * inverse[l]
+        factor_low[l] = product_error(p, inverse[l], factor[l]) + p * inverse_low[l]
+        c_factor[l] = -slope[l] * <real> of.factor
+        shift[l] = <real> 0.0 - slope[l] * <real> of.share
+    if layout is many:
+        derive_many(a, &of, batch, b, factor, factor_low, c_factor, shift, inverse, kappa, curve)
+    else:
+        for l in range(rows):
+            if at[l] == IGNORED:
+                fill_row(grad, &a.grad, &a.g, batch.first + l, <real> 0.0)
+                fill_row(<real*> a.hess.data, &a.hess, &a.g, batch.first + l, <real> 0.0)
+                continue
+            tile = row_of(batch, l)
+            d.factor, d.factor_low = factor[l], factor_low[l]
+            d.c_factor, d.shift = c_factor[l], shift[l]
+            d.inverse, d.kappa, d.slope = inverse[l], kappa[l], curve[l]
+            derive_row(a, &of, &tile, &d, kind)
+    if by_target:
+        store_at(grad, &a.grad, &a.g, batch, target, at_target)
+    store_at(grad, &a.grad, &a.g, batch, at, at_top)
+    if a.hess.data != NULL:
+        store_at(<real*> a.hess.data, &a.hess, &a.g, batch, at, curve_at_top)
+    return True
