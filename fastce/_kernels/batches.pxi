@@ -143,6 +143,54 @@ cdef inline real row_max(const real* x, const Span* span, const Tile* tile, Py_s
     return top
 
 
+cdef void section_two(const real* x, const Span* span, const Tile* tile, Py_ssize_t k,
+                      Py_ssize_t s, real* top, real* second) noexcept nogil:
+    # The largest two values of a section of one row.
+    cdef Py_ssize_t chunk, count, i
+    cdef const real* run
+    cdef real m[LANES]
+    cdef real below[LANES]
+    cdef real b[CHUNK * LANES]
+    fill_lanes(m, -<real> INFINITY)
+    fill_lanes(below, -<real> INFINITY)
+    for chunk in range(section_start(tile, s), section_start(tile, s + 1)):
+        run = run_of(x, span, tile, k, chunk, &count, b)
+        for i in range(count // LANES):
+            two_pass(run + i * LANES, LANES, m, below)
+        i = count // LANES * LANES
+        two_pass(run + i, count - i, m, below)
+    lanes_two(m, below)
+    top[0] = m[0]
+    second[0] = below[0]
+
+
+cdef inline void row_two(const real* x, Span* span, const Tile* tile, Py_ssize_t k, real* top,
+                         real* second) noexcept nogil:
+    # The same of the whole row, divided only once.
+    cdef Py_ssize_t s
+    cdef real found[SECTIONS]
+    cdef real below[SECTIONS]
+    cdef double divisor = span.divisor
+    cdef int threads
+    span.divisor = 1
+    if section_count(tile) == 1:
+        section_two(x, span, tile, k, 0, found, below)
+    else:
+        threads = team(0.1 * k, SECTIONS)
+        if threads == 1:
+            for s in range(SECTIONS):
+                section_two(x, span, tile, k, s, &found[s], &below[s])
+        else:
+            for s in prange(SECTIONS, num_threads=threads, schedule="static"):
+                section_two(x, span, tile, k, s, &found[s], &below[s])
+        for s in range(1, SECTIONS):
+            below[0] = below[s] if below[s] > below[0] else below[0]
+            two_pass(&found[s], 1, found, below)
+    span.divisor = divisor
+    top[0] = found[0] / <real> divisor
+    second[0] = below[0] / <real> divisor
+
+
 cdef inline real largest(const real* x, Span* span, const Tile* tile, Py_ssize_t k,
                          Py_ssize_t masked) noexcept nogil:
     # row_max, divided only once.
@@ -184,9 +232,10 @@ cdef inline void batch_load(const real* x, const Array3* xa, const Geometry* g, 
 
 cdef inline void batch_argmax(const real* x, const Array3* xa, const Geometry* g, const Tile* batch,
                               const Py_ssize_t* target, real* b, Py_ssize_t* at, real* top,
-                              layout how) noexcept nogil:
-    # The largest value of each row into `top`, and where it stands first, or 0 if it is NaN. A row
-    # whose target is IGNORED has `at` IGNORED and a largest value of 0.
+                              real* second, layout how) noexcept nogil:
+    # The largest two values of each row, and where the first stands first, or 0 if it is NaN; a row
+    # whose target is IGNORED has `at` IGNORED and zeros. For many rows of a single chunk, the values
+    # into b, the largest masked.
     cdef Py_ssize_t r, chunk, start, count, steps, i, l
     cdef const real* run
     cdef Span span
@@ -195,9 +244,11 @@ cdef inline void batch_argmax(const real* x, const Array3* xa, const Geometry* g
     cdef real in_chunk[LANES]
     cdef real step[LANES]
     cdef real before[LANES]
+    cdef real y
     for l in range(LANES):
         at[l] = IGNORED if target != NULL and target[l] == IGNORED else 0
         top[l] = -<real> INFINITY if at[l] == 0 else <real> 0.0
+        second[l] = top[l]
     if layout is many:
         fill_lanes(in_chunk, <real> 0.0)
         fill_lanes(step, <real> 0.0)
@@ -207,25 +258,29 @@ cdef inline void batch_argmax(const real* x, const Array3* xa, const Geometry* g
             steps = min(batch.steps - start, <Py_ssize_t> CHUNK)
             load(x, &span, batch, start, steps, -<real> INFINITY, b)
             # (Whatever an ignored row holds must not be its largest value.)
-            if target != NULL:
-                mask_ignored(at, steps, b)
+            mask_ignored(at, steps, b)
             memcpy(before, top, LANES * sizeof(real))
             for i in range(steps):
                 for l in range(LANES):
-                    step[l] = <real> i if b[i * LANES + l] > top[l] else step[l]
-                    top[l] = b[i * LANES + l] if b[i * LANES + l] > top[l] else top[l]
+                    y = b[i * LANES + l]
+                    step[l] = <real> i if y > top[l] else step[l]
+                    # (of y and top the smaller)
+                    second[l] = max(second[l], top[l] if y > top[l] else y)
+                    top[l] = y if y > top[l] else top[l]
             for l in range(LANES):
                 in_chunk[l] = <real> chunk if top[l] > before[l] else in_chunk[l]
         for l in range(LANES):
             if at[l] != IGNORED:
                 at[l] = <Py_ssize_t> in_chunk[l] * CHUNK + <Py_ssize_t> step[l]
+        if batch.chunks == 1:
+            mask_targets_of(batch, 0, batch.steps, at, b)
     else:
         for r in range(batch.rows):
             if at[r] == IGNORED:
                 continue
             tile = row_of(batch, r)
             place(xa, g, &tile, &span)
-            top[r] = largest(x, &span, &tile, g.k, <Py_ssize_t> -1)
+            row_two(x, &span, &tile, g.k, &top[r], &second[r])
             for chunk in range(batch.chunks):
                 run = run_of(x, &span, &tile, g.k, chunk, &count, b)
                 i = first_equal(run, count, top[r])

@@ -219,7 +219,7 @@ cdef inline void load_few(const Xent* a, const Tile* batch, const Py_ssize_t* ta
 cdef inline void store_few(const Xent* a, const Tile* batch, const real* step_of_target, real* b,
                            const real* factor, const real* factor_low,
                            const real* at_target) noexcept nogil:
-    # batch_store and store_at of many rows with few classes.
+    # scale_many and store_at of rows with few classes.
     cdef Span span
     cdef Py_ssize_t i, l
     cdef real y
@@ -231,14 +231,16 @@ cdef inline void store_few(const Xent* a, const Tile* batch, const real* step_of
     store(<real*> a.grad.data, &span, batch, 0, batch.steps, <const real*> b)
 
 
-cdef void index_batch(const Xent* a, const Tile* batch, real kind, layout how) noexcept nogil:
-    # Value and gradient where the targets are classes, without label smoothing.
+cdef bint index_batch(const Xent* a, const Tile* batch, real kind, layout how) noexcept nogil:
+    # Value and gradient where the targets are classes. With label smoothing, where the other classes
+    # have coefficients, it may not be able to (dense_batches.pxi): then nothing was written.
     cdef const real* x = <const real*> a.x.data
     cdef real* value = <real*> a.value
     cdef real* grad = <real*> a.grad.data
     cdef bint weighted = a.weight != NULL or a.row_weight != NULL
     cdef real z_loss = <real> a.z_loss
     cdef real per_logit = <real> (1.0 / a.temperature)
+    cdef bint smooth = a.smoothing != 0
     cdef bint beyond = False
     cdef bint few = False
     cdef bint far
@@ -272,12 +274,19 @@ cdef void index_batch(const Xent* a, const Tile* batch, real kind, layout how) n
     cdef real factor_low[LANES]
     cdef real at_target[LANES]
     cdef real lse[LANES]
-    cdef real pull[LANES]           # 2 z_loss lse
+    cdef real pull[LANES]           # 2 z_loss lse, and the coefficients of the other classes
+    cdef real h[LANES]              # N but for n ln2_low
+    cdef real others[LANES]         # sum of c_j (-log p_j) over the other classes
+    cdef real sum_c[LANES]          # that of c_j
+    cdef real target_c[LANES]       # c_t without w
+    cdef Array3 weights
+    cdef Coefficients of
     cdef real y
 
     if layout is many:
         few = a.g.k <= FEW_TARGETS
     batch_targets(a, batch, target, w, omega)
+    coefficients_of(a, &weights, &of)
     if few:
         load_few(a, batch, target, b, below, step_of_target, target_x)
     else:
@@ -287,6 +296,13 @@ cdef void index_batch(const Xent* a, const Tile* batch, real kind, layout how) n
         m[l] = target_x[l] if target_x[l] > below[l] else below[l]
     choose_anchor(below, m, lanes, anchor)
     far = choose_shift(m, lanes, centre, n, low, magic)
+    if smooth:
+        for l in range(lanes):
+            h[l] = n[l] * ln2_high(kind) + centre[l]
+        if not batch_costs(a, batch, &of, target, target_x, h, b, others, sum_c, target_c, how):
+            return False
+        for l in range(lanes):
+            w[l] = <real> (1.0 - a.smoothing) * w[l] + target_c[l]
     batch_sums(x, &a.x, &a.g, batch, target, centre, low, magic, anchor, far, b, grad, &a.grad,
                rest, rest_low, how)
 
@@ -298,11 +314,17 @@ cdef void index_batch(const Xent* a, const Tile* batch, real kind, layout how) n
         s_low[l] = sum_error(rest[l], target_e[l], s[l]) + (rest_low[l] + target_low[l])
         inverse[l] = <real> 1.0 / s[l]
         inverse_low[l] = reciprocal_low(s[l], s_low[l], inverse[l])
-    if z_loss != 0:
+    if smooth or z_loss != 0:
         for l in range(lanes):
-            y = centre[l] + n[l] * ln2_high(y)
-            lse[l] = (y + n[l] * ln2_low(y)) + log_parts(s[l], s_low[l], -lift(y))
-            pull[l] = <real> 2.0 * z_loss * lse[l]
+            lse[l] = n[l] * ln2_low(y) + log_parts(s[l], s_low[l], -lift(y))
+            pull[l] = 0
+        if smooth:
+            for l in range(lanes):
+                others[l] = others[l] + sum_c[l] * lse[l]
+                pull[l] = sum_c[l]
+        for l in range(lanes):
+            lse[l] = (centre[l] + n[l] * ln2_high(y)) + lse[l]
+            pull[l] = pull[l] + <real> 2.0 * z_loss * lse[l]
     if value != NULL:
         for l in range(lanes):
             cost[l] = cost_near(rest[l], rest_low[l], target_e[l], target_low[l], inverse[l])
@@ -312,9 +334,12 @@ cdef void index_batch(const Xent* a, const Tile* batch, real kind, layout how) n
             for l in range(lanes):
                 y = cost_far(target_x[l] - centre[l], n[l], s[l], s_low[l])
                 cost[l] = cost[l] if cost[l] < cost_range(kind) else y
-        if weighted:
+        if weighted or smooth:
             for l in range(lanes):
                 cost[l] = times(w[l], cost[l])
+        if smooth:
+            for l in range(lanes):
+                cost[l] = cost[l] + others[l]
         if z_loss != 0:
             for l in range(lanes):
                 cost[l] = cost[l] + z_loss * lse[l] * lse[l]
@@ -324,7 +349,7 @@ cdef void index_batch(const Xent* a, const Tile* batch, real kind, layout how) n
         for l in range(rows):
             value[batch.first + l] = <real> 0.0 if target[l] == IGNORED else cost[l]
     if grad == NULL:
-        return
+        return True
     for l in range(lanes):
         omega[l] = (<real> a.scale * omega[l]) * per_logit
         omega[l] = <real> 0.0 if target[l] == IGNORED else omega[l]
@@ -332,7 +357,7 @@ cdef void index_batch(const Xent* a, const Tile* batch, real kind, layout how) n
         y = rest[l] * inverse[l] + (rest[l] * inverse_low[l] + rest_low[l] * inverse[l])
         # (0.0 - : a weight of 0 gives no -0.0)
         at_target[l] = <real> 0.0 - w[l] * y
-    if z_loss != 0:
+    if smooth or z_loss != 0:
         for l in range(lanes):
             y = omega[l] * pull[l]
             at_target[l] = at_target[l] + y * (target_e[l] * inverse[l])
@@ -340,11 +365,16 @@ cdef void index_batch(const Xent* a, const Tile* batch, real kind, layout how) n
     for l in range(lanes):
         factor[l] = w[l] * inverse[l]
         factor_low[l] = product_error(w[l], inverse[l], factor[l]) + w[l] * inverse_low[l]
-    if few:
+    if smooth:
+        derive_batch(a, batch, &of, b, factor, factor_low, omega, <const real*> NULL,
+                     <const real*> NULL, <const real*> NULL, target, how)
+    elif few:
         store_few(a, batch, step_of_target, b, factor, factor_low, at_target)
+        return True
     else:
         batch_store(grad, &a.grad, &a.g, batch, target, b, factor, factor_low, how)
-        store_at(grad, &a.grad, &a.g, batch, target, at_target)
+    store_at(grad, &a.grad, &a.g, batch, target, at_target)
+    return True
 
 
 cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
@@ -579,7 +609,7 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
 
     # 4. The value, and the numbers that the derivatives are made of.
     for l in range(lanes):
-        raw[l] = 0
+        raw[l] = log_s[l] = 0
         kappa[l] = 0                # without the target's own w_t until the end
         s[l] = rest[l] + target_e[l]
         s_low[l] = sum_error(rest[l], target_e[l], s[l]) + (lost1[l] + target_low[l])
@@ -728,7 +758,7 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
 
 cdef inline bint by_index(const Xent* a) noexcept nogil:
     # Whether index_batch will do.
-    return a.labels != NULL and a.smoothing == 0 and a.hess.data == NULL and a.v.data == NULL
+    return a.labels != NULL and a.hess.data == NULL and a.v.data == NULL
 
 
 cdef inline bint in_batches(const Xent* a) noexcept nogil:
@@ -739,11 +769,9 @@ cdef inline bint in_batches(const Xent* a) noexcept nogil:
 cdef inline void xent_batch(const Xent* a, const Tile* batch, real kind, layout how) noexcept nogil:
     cdef Py_ssize_t r
     cdef Tile tile
-    if by_index(a):
-        index_batch(a, batch, kind, how)
-    elif dense_batch(a, batch, kind, how):
+    if index_batch(a, batch, kind, how) if by_index(a) else dense_batch(a, batch, kind, how):
         return
-    elif layout is many:
+    if layout is many:
         xent_tile(a, batch, kind)
     else:
         for r in range(batch.rows):

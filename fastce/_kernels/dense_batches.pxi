@@ -53,6 +53,8 @@ cdef inline void cost_run(const real* x, const real* c, Py_ssize_t count, real h
                     ((h - y[l + 2 * LANES]) + (h - y[l + 3 * LANES]))
         else:
             d = c + i * four
+            for l in range(<Py_ssize_t> (four * sizeof(real)) // 64):
+                FASTCE_PREFETCH(<const char*> (d + 8 * four) + 64 * l)
             for l in range(LANES):
                 c0 = factor * d[l] + share
                 c1 = factor * d[l + LANES] + share
@@ -187,20 +189,25 @@ cdef inline void cost_many(const real* x, const Span* xs, const real* given, con
         sum_c[l] = sum_c[l] + lost[l]
 
 
-cdef inline void batch_costs(const Xent* a, const Tile* batch, const Coefficients* of,
-                             const Py_ssize_t* masked, const real* h, real* b, real* cost,
-                             real* sum_c, layout how) noexcept nogil:
+cdef inline bint batch_costs(const Xent* a, const Tile* batch, const Coefficients* of,
+                             const Py_ssize_t* masked, const real* masked_x, const real* h, real* b,
+                             real* cost, real* sum_c, real* masked_c, layout how) noexcept nogil:
     # cost = sum of c_j (h - x_j) and sum_c = sum of c_j in each row, but for the class that is
-    # masked and without the w_t.
+    # masked, whose c_j is masked_c, and without any w_t. Whether all logits and costs are finite.
     cdef const real* x = <const real*> a.x.data
     cdef const real* given = NULL
+    cdef bint finite = True
     cdef Py_ssize_t r
     cdef Span xs
     cdef Span cs
     cdef Tile tile
     nowhere(&cs)
+    fill_lanes(masked_c, <real> 0.0)
     if of.given != NULL:
         given = <const real*> of.given.data
+        take_at(given, of.given, &a.g, batch, masked, masked_c)
+    for r in range(LANES):
+        masked_c[r] = <real> of.factor * masked_c[r] + <real> of.share
     if layout is many:
         place(&a.x, &a.g, batch, &xs)
         if given != NULL:
@@ -217,6 +224,10 @@ cdef inline void batch_costs(const Xent* a, const Tile* batch, const Coefficient
             if given != NULL:
                 place(of.given, &a.g, &tile, &cs)
             cost_row(x, &xs, given, &cs, of, &tile, a.g.k, masked[r], h[r], &cost[r], &sum_c[r])
+    for r in range(batch.rows):
+        # (cost - cost is NaN where it is not finite)
+        finite &= cost[r] - cost[r] == 0 and masked_x[r] - masked_x[r] == 0
+    return finite
 
 
 cdef inline void gradient_run(real* e, const real* c, Py_ssize_t count, real factor,
@@ -354,6 +365,37 @@ cdef inline void derive_many(const Xent* a, const Coefficients* of, const Tile* 
         store(grad, &gs, tile, start, steps, <const real*> b)
 
 
+cdef inline void derive_batch(const Xent* a, const Tile* batch, const Coefficients* of, real* b,
+                              const real* factor, const real* factor_low, const real* slope,
+                              const real* inverse, const real* kappa, const real* curve,
+                              const Py_ssize_t* target, layout how) noexcept nogil:
+    # From the e_j: e_j times the sum of two factors - slope c_j, without any w_t, and, if asked, the
+    # Hessian's diagonal. Zeros where the target is IGNORED.
+    cdef Py_ssize_t l
+    cdef Derivatives d
+    cdef Tile tile
+    cdef real c_factor[LANES]
+    cdef real shift[LANES]
+    for l in range(LANES):
+        c_factor[l] = -slope[l] * <real> of.factor
+        shift[l] = <real> 0.0 - slope[l] * <real> of.share
+    if layout is many:
+        derive_many(a, of, batch, b, factor, factor_low, c_factor, shift, inverse, kappa, curve)
+    else:
+        for l in range(batch.rows):
+            if target != NULL and target[l] == IGNORED:
+                fill_row(<real*> a.grad.data, &a.grad, &a.g, batch.first + l, <real> 0.0)
+                fill_row(<real*> a.hess.data, &a.hess, &a.g, batch.first + l, <real> 0.0)
+                continue
+            tile = row_of(batch, l)
+            d.factor, d.factor_low = factor[l], factor_low[l]
+            d.c_factor, d.shift = c_factor[l], shift[l]
+            d.inverse = d.kappa = d.slope = 0
+            if a.hess.data != NULL:
+                d.inverse, d.kappa, d.slope = inverse[l], kappa[l], curve[l]
+            derive_row(a, of, &tile, &d, factor[l])
+
+
 cdef inline void coefficients_of(const Xent* a, Array3* weights, Coefficients* of) noexcept nogil:
     of.given = NULL
     of.factor = 0
@@ -391,8 +433,6 @@ cdef bint dense_batch(const Xent* a, const Tile* batch, real kind, layout how) n
     cdef Py_ssize_t at[LANES]       # the largest class
     cdef Array3 weights
     cdef Coefficients of
-    cdef Derivatives d
-    cdef Tile tile
     cdef real b[CHUNK * LANES]
     # One number a row:
     cdef real m[LANES]
@@ -423,8 +463,6 @@ cdef bint dense_batch(const Xent* a, const Tile* batch, real kind, layout how) n
     cdef real kappa[LANES]
     cdef real factor[LANES]         # e_j -> kappa p_j
     cdef real factor_low[LANES]
-    cdef real c_factor[LANES]
-    cdef real shift[LANES]
     cdef real at_top[LANES]
     cdef real at_target[LANES]
     cdef real curve[LANES]          # slope / temperature
@@ -447,29 +485,23 @@ cdef bint dense_batch(const Xent* a, const Tile* batch, real kind, layout how) n
     elif a.row_weight != NULL:
         for l in range(rows):
             omega[l] = (<const real*> a.row_weight)[batch.first + l]
-    batch_argmax(x, &a.x, &a.g, batch, target, b, at, m, how)
+    batch_argmax(x, &a.x, &a.g, batch, target, b, at, m, below, how)
     for l in range(rows):
         plain &= m[l] < infinity and m[l] > -infinity
     if not plain:
         return False
-    batch_load(x, &a.x, &a.g, batch, at, <const real*> m, b, below, how)
     choose_anchor(below, m, lanes, anchor)
     far = choose_shift(m, lanes, centre, n, low, magic)
     for l in range(lanes):
         h[l] = n[l] * ln2_high(kind) + centre[l]
     if dense:
-        batch_costs(a, batch, &of, at, h, b, cost, sum_c, how)
-        for l in range(rows):
-            plain &= cost[l] - cost[l] == 0
-        if not plain:
+        if not batch_costs(a, batch, &of, at, m, h, b, cost, sum_c, top_c, how):
             return False
-        if of.given != NULL:
-            take_at(<const real*> of.given.data, of.given, &a.g, batch, at, top_c)
-            if by_target:
+        if by_target:
+            if of.given != NULL:
                 take_at(<const real*> of.given.data, of.given, &a.g, batch, target, target_c)
-        for l in range(lanes):
-            top_c[l] = <real> of.factor * top_c[l] + <real> of.share
-            target_c[l] = <real> of.factor * target_c[l] + <real> of.share
+            for l in range(lanes):
+                target_c[l] = <real> of.factor * target_c[l] + <real> of.share
     else:
         fill_lanes(cost, <real> 0.0)
         fill_lanes(sum_c, <real> 0.0)
@@ -519,21 +551,7 @@ cdef bint dense_batch(const Xent* a, const Tile* batch, real kind, layout how) n
         p = slope[l] * kappa[l]
         factor[l] = p * inverse[l]
         factor_low[l] = product_error(p, inverse[l], factor[l]) + p * inverse_low[l]
-        c_factor[l] = -slope[l] * <real> of.factor
-        shift[l] = <real> 0.0 - slope[l] * <real> of.share
-    if layout is many:
-        derive_many(a, &of, batch, b, factor, factor_low, c_factor, shift, inverse, kappa, curve)
-    else:
-        for l in range(rows):
-            if at[l] == IGNORED:
-                fill_row(grad, &a.grad, &a.g, batch.first + l, <real> 0.0)
-                fill_row(<real*> a.hess.data, &a.hess, &a.g, batch.first + l, <real> 0.0)
-                continue
-            tile = row_of(batch, l)
-            d.factor, d.factor_low = factor[l], factor_low[l]
-            d.c_factor, d.shift = c_factor[l], shift[l]
-            d.inverse, d.kappa, d.slope = inverse[l], kappa[l], curve[l]
-            derive_row(a, &of, &tile, &d, kind)
+    derive_batch(a, batch, &of, b, factor, factor_low, slope, inverse, kappa, curve, at, how)
     if by_target:
         store_at(grad, &a.grad, &a.g, batch, target, at_target)
     store_at(grad, &a.grad, &a.g, batch, at, at_top)

@@ -249,8 +249,7 @@ cdef void log_softmax_batch(const Geometry* g, const Array3* xa, const Array3* y
     cdef real top_x[LANES]          # m where it leads, so that it is recognised; else infinite
     cdef real e, e_low, s, s_low
 
-    batch_argmax(x, xa, g, batch, <const Py_ssize_t*> NULL, b, at, m, how)
-    batch_load(x, xa, g, batch, at, <const real*> m, b, below, how)
+    batch_argmax(x, xa, g, batch, <const Py_ssize_t*> NULL, b, at, m, below, how)
     choose_anchor(below, m, lanes, anchor)
     far = choose_shift(m, lanes, centre, n, low, magic)
     batch_sums(x, xa, g, batch, at, centre, low, magic, anchor, far, b, <real*> NULL, ya, rest,

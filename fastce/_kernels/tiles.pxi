@@ -381,6 +381,32 @@ cdef inline real lanes_max(real* a) noexcept nogil:
     return value
 
 
+cdef inline void two_pass(const real* x, Py_ssize_t lanes, real* m, real* second) noexcept nogil:
+    # m and `second` become the largest two of both and x, a lane each. NaN is passed over.
+    cdef Py_ssize_t l
+    cdef real least
+    for l in range(lanes):
+        least = x[l] if x[l] < m[l] else m[l]
+        m[l] = x[l] if x[l] > m[l] else m[l]
+        second[l] = least if least > second[l] else second[l]
+
+
+cdef inline void two_in_half(real* m, real* second, Py_ssize_t half) noexcept nogil:
+    cdef Py_ssize_t l
+    for l in range(half):
+        second[l] = second[l + half] if second[l + half] > second[l] else second[l]
+    two_pass(<const real*> m + half, half, m, second)
+
+
+cdef inline void lanes_two(real* m, real* second) noexcept nogil:
+    # The largest two of all lanes, in lane 0; destroys them.
+    two_in_half(m, second, <Py_ssize_t> 16)
+    two_in_half(m, second, <Py_ssize_t> 8)
+    two_in_half(m, second, <Py_ssize_t> 4)
+    two_in_half(m, second, <Py_ssize_t> 2)
+    two_in_half(m, second, <Py_ssize_t> 1)
+
+
 cdef inline void max_in_all(real* a) noexcept nogil:
     # For one row: the largest lane in every lane.
     fill_lanes(a, lanes_max(a))
