@@ -196,6 +196,8 @@ def product(a: Array, b: Array) -> Array:
 
 def check_range(name: str, array: Array, least: float, most: float, need: str) -> None:
     """Refuse elements outside [least, most], NaN too."""
+    if least <= 0 and most >= 1 and kernels.in_unit_interval(array):
+        return
     if array.size and not (array.min() >= least and array.max() <= most):
         for start, block in blocks(array):
             bad = ~((block >= least) & (block <= most))
@@ -697,7 +699,7 @@ def common_run(arrays: Sequence[Array]) -> int:
 
 def not_negative(name: str, array: Array, rows_used: Array | None = None) -> None:
     """Refuse negative elements, but for those in rows that are not looked at; NaN may pass."""
-    if array.size and array.min() >= 0:
+    if kernels.in_unit_interval(array) or (array.size and array.min() >= 0):
         return
     bad = array < 0
     if rows_used is not None:

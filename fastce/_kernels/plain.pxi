@@ -89,6 +89,15 @@ cdef bint in_unit_range(const real* x, Py_ssize_t n) noexcept nogil:
     return signs64 >> 63 == 0 and signs32 >> 31 == 0
 
 
+def in_unit_interval(array):
+    """Tell whether an array holds only numbers of [0, 1]; one that is not plain is not looked at."""
+    if not is_plain_float(array):
+        return False
+    if cnp.PyArray_TYPE(array) == cnp.NPY_DOUBLE:
+        return in_unit_range(<const double*> cnp.PyArray_DATA(array), cnp.PyArray_SIZE(array))
+    return in_unit_range(<const float*> cnp.PyArray_DATA(array), cnp.PyArray_SIZE(array))
+
+
 def plain_binary(logits, target, int want, out):
     """Return the mean sigmoid cross-entropy, its gradient or both, or None if it is not plain."""
     if not (is_plain_float(logits) and is_plain_float(target) and is_plain_out(out, logits)
