@@ -345,6 +345,7 @@ cdef inline void sweep_many(const real* x, const Array3* xa, const Geometry* g, 
               total, lost)
         return
     place(xa, g, tile, &xs)
+    nowhere(&os)
     if out != NULL:
         place(oa, g, tile, &os)
     for chunk in range(tile.chunks):

@@ -131,7 +131,7 @@ cdef inline void hess_pass(const real* e, Py_ssize_t steps, const real* inverse,
 
 cdef inline real times(real factor, real value) noexcept nogil:
     # factor * value, where a factor of 0 removes an infinite value (but not NaN).
-    return <real> 0.0 if factor == 0 and value == value else factor * value
+    return <real> 0.0 if (factor == 0) & (value == value) else factor * value
 
 
 cdef inline void clear_row(const Xent* a, const Tile* tile, const Span* gs, const Span* hs,

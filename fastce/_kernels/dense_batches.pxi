@@ -333,6 +333,8 @@ cdef inline void derive_many(const Xent* a, const Coefficients* of, const Tile* 
     cdef Span gs
     cdef Span hs
     cdef Span cs
+    nowhere(&hs)
+    nowhere(&cs)
     place(&a.grad, &a.g, tile, &gs)
     if hess != NULL:
         place(&a.hess, &a.g, tile, &hs)
