@@ -762,8 +762,10 @@ cdef inline bint by_index(const Xent* a) noexcept nogil:
 
 
 cdef inline bint in_batches(const Xent* a) noexcept nogil:
-    # Whether batches of rows will do, and not only tiles.
-    return a.v.data == NULL and (a.probabilities.data == NULL or a.weight == NULL)
+    # Whether batches of rows will do, and not only tiles. (Where classes have coefficients, a row that
+    # a batch cannot take would change the last bits of its neighbours.)
+    return (a.v.data == NULL and a.hess.data == NULL and a.probabilities.data == NULL
+            and a.smoothing == 0)
 
 
 cdef inline void xent_batch(const Xent* a, const Tile* batch, real kind, layout how) noexcept nogil:
