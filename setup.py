@@ -25,8 +25,8 @@ FLAGS = [
     "-fno-trapping-math",
     "-fno-tree-loop-distribute-patterns",
 ]
-# All kernels are one source file, beyond the size at which gcc stops inlining: exp and log must be, or
-# the loops around them are not vectorised.
+# All kernels are one source file, beyond the size at which gcc stops inlining: exp and log must be
+# inlined, or the loops around them are not vectorised.
 INLINING = ["--param=inline-unit-growth=400"]
 DIRECTIVES = {
     "language_level": 3,
