@@ -75,6 +75,16 @@ cdef inline void mask_ignored(const Py_ssize_t* target, Py_ssize_t steps, real* 
                 b[i * LANES + l] = 0
 
 
+cdef inline void keep_done(const real* x, const Span* span, const Tile* tile, Py_ssize_t start,
+                           Py_ssize_t steps, const Py_ssize_t* target, real* b) noexcept nogil:
+    # For many rows: those that are DONE go from the result x to b, which is to be stored there.
+    cdef Py_ssize_t l, i
+    for l in range(tile.rows):
+        if target[l] == DONE:
+            for i in range(steps):
+                b[i * LANES + l] = x[span.lane[l] + (start + i) * span.step]
+
+
 cdef inline void load_masked(const real* x, const Span* span, const Tile* tile, Py_ssize_t start,
                              Py_ssize_t steps, const Py_ssize_t* target, real* b) noexcept nogil:
     load(x, span, tile, start, steps, -<real> INFINITY, b)
@@ -357,6 +367,8 @@ cdef inline void sweep_many(const real* x, const Array3* xa, const Geometry* g, 
               result + start * out_step if result != NULL else NULL, out_step, chunk == 0, total,
               lost)
         if out != NULL:
+            if target != NULL:
+                keep_done(<const real*> out, &os, tile, start, steps, target, b)
             store(out, &os, tile, start, steps, <const real*> b)
 
 
@@ -437,7 +449,7 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
         fill_lanes(total, <real> 1.0)
         fill_lanes(lost, <real> 0.0)
         for r in range(batch.rows):
-            if target != NULL and target[r] == IGNORED:
+            if target != NULL and target[r] < 0:
                 continue
             tile = row_of(batch, r)
             sweep_row(x, xa, g, &tile, target[r] if target != NULL else <Py_ssize_t> -1, centre[r],
@@ -513,12 +525,12 @@ cdef inline void batch_store(real* out, const Array3* oa, const Geometry* g, con
 
 cdef inline void store_at(real* x, const Array3* xa, const Geometry* g, const Tile* batch,
                           const Py_ssize_t* at, const real* value) noexcept nogil:
-    # One value of each row, but where `at` is IGNORED.
+    # One value of each row, but where `at` is IGNORED or DONE.
     cdef Py_ssize_t l
     cdef Py_ssize_t o = batch.first // g.inner
     cdef Py_ssize_t i = batch.first - o * g.inner
     for l in range(batch.rows):
-        if at[l] != IGNORED:
+        if at[l] >= 0:
             x[o * xa.outer + i * xa.inner + at[l] * xa.k] = value[l]
         i += 1
         if i == g.inner:
@@ -528,13 +540,13 @@ cdef inline void store_at(real* x, const Array3* xa, const Geometry* g, const Ti
 
 cdef inline void take_at(const real* x, const Array3* xa, const Geometry* g, const Tile* batch,
                          const Py_ssize_t* at, real* value) noexcept nogil:
-    # The inverse; 0 where `at` is IGNORED.
+    # The inverse; 0 where `at` is IGNORED or DONE.
     cdef Py_ssize_t o = batch.first // g.inner
     cdef Py_ssize_t i = batch.first - o * g.inner
     cdef Py_ssize_t l
     fill_lanes(value, <real> 0.0)
     for l in range(batch.rows):
-        if at[l] != IGNORED:
+        if at[l] >= 0:
             value[l] = x[o * xa.outer + i * xa.inner + at[l] * xa.k] / <real> xa.divisor
         i += 1
         if i == g.inner:

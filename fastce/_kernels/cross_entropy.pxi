@@ -231,9 +231,17 @@ cdef inline void store_few(const Xent* a, const Tile* batch, const real* step_of
     store(<real*> a.grad.data, &span, batch, 0, batch.steps, <const real*> b)
 
 
-cdef bint index_batch(const Xent* a, const Tile* batch, real kind, layout how) noexcept nogil:
-    # Value and gradient where the targets are classes. With label smoothing, where the other classes
-    # have coefficients, it may not be able to (dense_batches.pxi): then nothing was written.
+cdef inline void store_values(real* value, Py_ssize_t rows, const Py_ssize_t* target,
+                              const real* cost) noexcept nogil:
+    cdef Py_ssize_t l
+    for l in range(rows):
+        if target[l] != DONE:
+            value[l] = <real> 0.0 if target[l] == IGNORED else cost[l]
+
+
+cdef void index_batch(const Xent* a, const Tile* batch, real kind, layout how) noexcept nogil:
+    # Value and gradient where the targets are classes. (With label smoothing, where the other classes
+    # have coefficients, dense_batches.pxi does its part.)
     cdef const real* x = <const real*> a.x.data
     cdef real* value = <real*> a.value
     cdef real* grad = <real*> a.grad.data
@@ -299,8 +307,8 @@ cdef bint index_batch(const Xent* a, const Tile* batch, real kind, layout how) n
     if smooth:
         for l in range(lanes):
             h[l] = n[l] * ln2_high(kind) + centre[l]
-        if not batch_costs(a, batch, &of, target, target_x, h, b, others, sum_c, target_c, how):
-            return False
+        batch_costs(a, batch, &of, target, h, b, others, sum_c, target_c, how)
+        leave_to_tiles(a, batch, target_x, others, target)
         for l in range(lanes):
             w[l] = <real> (1.0 - a.smoothing) * w[l] + target_c[l]
     batch_sums(x, &a.x, &a.g, batch, target, centre, low, magic, anchor, far, b, grad, &a.grad,
@@ -346,10 +354,9 @@ cdef bint index_batch(const Xent* a, const Tile* batch, real kind, layout how) n
         if weighted:
             for l in range(lanes):
                 cost[l] = times(omega[l], cost[l])
-        for l in range(rows):
-            value[batch.first + l] = <real> 0.0 if target[l] == IGNORED else cost[l]
+        store_values(value + batch.first, rows, target, cost)
     if grad == NULL:
-        return True
+        return
     for l in range(lanes):
         omega[l] = (<real> a.scale * omega[l]) * per_logit
         omega[l] = <real> 0.0 if target[l] == IGNORED else omega[l]
@@ -370,11 +377,10 @@ cdef bint index_batch(const Xent* a, const Tile* batch, real kind, layout how) n
                      <const real*> NULL, <const real*> NULL, target, how)
     elif few:
         store_few(a, batch, step_of_target, b, factor, factor_low, at_target)
-        return True
+        return
     else:
         batch_store(grad, &a.grad, &a.g, batch, target, b, factor, factor_low, how)
     store_at(grad, &a.grad, &a.g, batch, target, at_target)
-    return True
 
 
 cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
@@ -762,23 +768,15 @@ cdef inline bint by_index(const Xent* a) noexcept nogil:
 
 
 cdef inline bint in_batches(const Xent* a) noexcept nogil:
-    # Whether batches of rows will do, and not only tiles. (Where classes have coefficients, a row that
-    # a batch cannot take would change the last bits of its neighbours.)
-    return (a.v.data == NULL and a.hess.data == NULL and a.probabilities.data == NULL
-            and a.smoothing == 0)
+    # Whether batches of rows will do, and not only tiles.
+    return a.v.data == NULL and (a.probabilities.data == NULL or a.weight == NULL)
 
 
 cdef inline void xent_batch(const Xent* a, const Tile* batch, real kind, layout how) noexcept nogil:
-    cdef Py_ssize_t r
-    cdef Tile tile
-    if index_batch(a, batch, kind, how) if by_index(a) else dense_batch(a, batch, kind, how):
-        return
-    if layout is many:
-        xent_tile(a, batch, kind)
+    if by_index(a):
+        index_batch(a, batch, kind, how)
     else:
-        for r in range(batch.rows):
-            tile = row_of(batch, r)
-            xent_tile(a, &tile, kind)
+        dense_batch(a, batch, kind, how)
 
 
 cdef inline void xent_number(const Xent* a, bint beside, Py_ssize_t t, bint wide) noexcept nogil:

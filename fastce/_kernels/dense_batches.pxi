@@ -6,7 +6,8 @@
 #   c_j = w_t [j = t] + factor given_j + share
 #
 # where `given` are target probabilities, or the weights of the classes, if either is there. Rows with
-# masked classes (logits of -inf) or infinities are left to xent_tile.
+# masked classes (logits of -inf) or infinities are left to xent_tile, each alone, so that no row's
+# result depends on another; that is done before anything is written, which may be over the logits.
 
 cdef struct Coefficients:
     const Array3* given             # or NULL
@@ -189,14 +190,13 @@ cdef inline void cost_many(const real* x, const Span* xs, const real* given, con
         sum_c[l] = sum_c[l] + lost[l]
 
 
-cdef inline bint batch_costs(const Xent* a, const Tile* batch, const Coefficients* of,
-                             const Py_ssize_t* masked, const real* masked_x, const real* h, real* b,
-                             real* cost, real* sum_c, real* masked_c, layout how) noexcept nogil:
+cdef inline void batch_costs(const Xent* a, const Tile* batch, const Coefficients* of,
+                             const Py_ssize_t* masked, const real* h, real* b, real* cost,
+                             real* sum_c, real* masked_c, layout how) noexcept nogil:
     # cost = sum of c_j (h - x_j) and sum_c = sum of c_j in each row, but for the class that is
-    # masked, whose c_j is masked_c, and without any w_t. Whether all logits and costs are finite.
+    # masked, whose c_j is masked_c, and without any w_t.
     cdef const real* x = <const real*> a.x.data
     cdef const real* given = NULL
-    cdef bint finite = True
     cdef Py_ssize_t r
     cdef Span xs
     cdef Span cs
@@ -224,10 +224,20 @@ cdef inline bint batch_costs(const Xent* a, const Tile* batch, const Coefficient
             if given != NULL:
                 place(of.given, &a.g, &tile, &cs)
             cost_row(x, &xs, given, &cs, of, &tile, a.g.k, masked[r], h[r], &cost[r], &sum_c[r])
+
+
+cdef inline void leave_to_tiles(const Xent* a, const Tile* batch, const real* masked_x,
+                                const real* cost, Py_ssize_t* masked) noexcept nogil:
+    # Rows with a cost or a masked logit that is not finite go to xent_tile and are DONE.
+    cdef Py_ssize_t r
+    cdef Tile tile
     for r in range(batch.rows):
-        # (cost - cost is NaN where it is not finite)
-        finite &= cost[r] - cost[r] == 0 and masked_x[r] - masked_x[r] == 0
-    return finite
+        # (x - x is NaN unless x is finite)
+        if masked[r] != IGNORED and not (cost[r] - cost[r] == 0
+                                         and masked_x[r] - masked_x[r] == 0):
+            tile = tile_at(&a.g, batch.first + r, 1, True)
+            xent_tile(a, &tile, cost[r])
+            masked[r] = DONE
 
 
 cdef inline void gradient_run(real* e, const real* c, Py_ssize_t count, real factor,
@@ -320,7 +330,7 @@ cdef inline void derive_row(const Xent* a, const Coefficients* of, const Tile* t
 cdef inline void derive_many(const Xent* a, const Coefficients* of, const Tile* tile, real* b,
                              const real* factor, const real* factor_low, const real* c_factor,
                              const real* shift, const real* inverse, const real* kappa,
-                             const real* slope) noexcept nogil:
+                             const real* slope, const Py_ssize_t* target) noexcept nogil:
     # The same of many rows, whose e_j are in b if they are of a single chunk.
     cdef const real* given = <const real*> of.given.data if of.given != NULL else NULL
     cdef real* grad = <real*> a.grad.data
@@ -351,6 +361,7 @@ cdef inline void derive_many(const Xent* a, const Coefficients* of, const Tile* 
                     p = b[i * LANES + l] * inverse[l]
                     h[i * LANES + l] = slope[l] * (p * (
                         kappa[l] * (<real> 1.0 - p) + <real> 2.0 * z_loss * p)) + <real> 0.0
+            keep_done(<const real*> hess, &hs, tile, start, steps, target, h)
             store(hess, &hs, tile, start, steps, <const real*> h)
         if given == NULL:
             for i in range(steps):
@@ -364,6 +375,7 @@ cdef inline void derive_many(const Xent* a, const Coefficients* of, const Tile* 
                     e = b[i * LANES + l]
                     b[i * LANES + l] = e * factor[l] + (
                         e * factor_low[l] + (c_factor[l] * c[i * LANES + l] + shift[l]))
+        keep_done(<const real*> grad, &gs, tile, start, steps, target, b)
         store(grad, &gs, tile, start, steps, <const real*> b)
 
 
@@ -372,7 +384,7 @@ cdef inline void derive_batch(const Xent* a, const Tile* batch, const Coefficien
                               const real* inverse, const real* kappa, const real* curve,
                               const Py_ssize_t* target, layout how) noexcept nogil:
     # From the e_j: e_j times the sum of two factors - slope c_j, without any w_t, and, if asked, the
-    # Hessian's diagonal. Zeros where the target is IGNORED.
+    # Hessian's diagonal. Zeros where the target is IGNORED, nothing where it is DONE.
     cdef Py_ssize_t l
     cdef Derivatives d
     cdef Tile tile
@@ -382,10 +394,13 @@ cdef inline void derive_batch(const Xent* a, const Tile* batch, const Coefficien
         c_factor[l] = -slope[l] * <real> of.factor
         shift[l] = <real> 0.0 - slope[l] * <real> of.share
     if layout is many:
-        derive_many(a, of, batch, b, factor, factor_low, c_factor, shift, inverse, kappa, curve)
+        derive_many(a, of, batch, b, factor, factor_low, c_factor, shift, inverse, kappa, curve,
+                    target)
     else:
         for l in range(batch.rows):
-            if target != NULL and target[l] == IGNORED:
+            if target[l] == DONE:
+                continue
+            if target[l] == IGNORED:
                 fill_row(<real*> a.grad.data, &a.grad, &a.g, batch.first + l, <real> 0.0)
                 fill_row(<real*> a.hess.data, &a.hess, &a.g, batch.first + l, <real> 0.0)
                 continue
@@ -415,17 +430,14 @@ cdef inline void coefficients_of(const Xent* a, Array3* weights, Coefficients* o
         of.share = 0
 
 
-cdef bint dense_batch(const Xent* a, const Tile* batch, real kind, layout how) noexcept nogil:
-    # Whether it could: if not, nothing was written.
+cdef void dense_batch(const Xent* a, const Tile* batch, real kind, layout how) noexcept nogil:
     cdef const real* x = <const real*> a.x.data
     cdef real* value = <real*> a.value
     cdef real* grad = <real*> a.grad.data
-    cdef real infinity = <real> INFINITY
     cdef real z_loss = <real> a.z_loss
     cdef real per_logit = <real> (1.0 / a.temperature)
     cdef bint by_target = a.labels != NULL
     cdef bint dense = a.probabilities.data != NULL or a.smoothing != 0
-    cdef bint plain = True
     cdef bint far
     cdef Py_ssize_t rows = batch.rows
     cdef Py_ssize_t lanes = lanes_of(batch, kind)
@@ -488,17 +500,12 @@ cdef bint dense_batch(const Xent* a, const Tile* batch, real kind, layout how) n
         for l in range(rows):
             omega[l] = (<const real*> a.row_weight)[batch.first + l]
     batch_argmax(x, &a.x, &a.g, batch, target, b, at, m, below, how)
-    for l in range(rows):
-        plain &= m[l] < infinity and m[l] > -infinity
-    if not plain:
-        return False
     choose_anchor(below, m, lanes, anchor)
     far = choose_shift(m, lanes, centre, n, low, magic)
     for l in range(lanes):
         h[l] = n[l] * ln2_high(kind) + centre[l]
     if dense:
-        if not batch_costs(a, batch, &of, at, m, h, b, cost, sum_c, top_c, how):
-            return False
+        batch_costs(a, batch, &of, at, h, b, cost, sum_c, top_c, how)
         if by_target:
             if of.given != NULL:
                 take_at(<const real*> of.given.data, of.given, &a.g, batch, target, target_c)
@@ -507,6 +514,10 @@ cdef bint dense_batch(const Xent* a, const Tile* batch, real kind, layout how) n
     else:
         fill_lanes(cost, <real> 0.0)
         fill_lanes(sum_c, <real> 0.0)
+    leave_to_tiles(a, batch, m, cost, at)
+    for l in range(rows):
+        if by_target and at[l] == DONE:
+            targets[l] = DONE
     for l in range(lanes):
         leads[l] = by_target and targets[l] == at[l]
     batch_sums(x, &a.x, &a.g, batch, at, centre, low, magic, anchor, far, b, grad, &a.grad, rest,
@@ -528,10 +539,9 @@ cdef bint dense_batch(const Xent* a, const Tile* batch, real kind, layout how) n
         pull[l] = <real> 2.0 * z_loss * y
         cost[l] = times(omega[l], cost[l] + z_loss * y * y)
     if value != NULL:
-        for l in range(rows):
-            value[batch.first + l] = <real> 0.0 if at[l] == IGNORED else cost[l]
+        store_values(value + batch.first, rows, at, cost)
     if grad == NULL:
-        return True
+        return
     for l in range(lanes):
         slope[l] = (<real> a.scale * omega[l]) * per_logit
         slope[l] = <real> 0.0 if at[l] == IGNORED else slope[l]
@@ -559,4 +569,3 @@ cdef bint dense_batch(const Xent* a, const Tile* batch, real kind, layout how) n
     store_at(grad, &a.grad, &a.g, batch, at, at_top)
     if a.hess.data != NULL:
         store_at(<real*> a.hess.data, &a.hess, &a.g, batch, at, curve_at_top)
-    return True

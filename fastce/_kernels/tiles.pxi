@@ -19,6 +19,7 @@ cdef enum:
     FEW_CLASSES = 128               # up to here many rows share a tile
     FEW_ROWS = 4                    # so few rows are not worth a tile of many
     IGNORED = -1                    # a row's target, if it does not count
+    DONE = -2                       # the same, if another tile has its results already
 
 
 cdef extern from *:

@@ -1,0 +1,75 @@
+"""No row's result depends on what stands in the others, nor on where the result is written."""
+
+import numpy as np
+import pytest
+from _support import assert_close, assert_same_bits, dtypes, seeded
+
+import fastce
+from fastce import reference
+
+# Few classes, rows side by side in one buffer, in several, and rows of several buffers.
+SIZES = [(70, 3), (70, 40), (40, 300), (7, 9000)]
+KINDS = {
+    "classes": {},
+    "classes, weights": {"weight": True},
+    "classes, z_loss and temperature": {"z_loss": 0.1, "temperature": 2.0},
+    "smoothing": {"label_smoothing": 0.1},
+    "smoothing, weights": {"label_smoothing": 0.1, "weight": True},
+    "probabilities": {"dense": True},
+    "probabilities, smoothing": {"dense": True, "label_smoothing": 0.1},
+    "probabilities, weights": {"dense": True, "weight": True},
+}
+
+
+def odd_rows(logits, target):
+    """Give a copy with a few rows that are not finite, and the numbers of those rows."""
+    logits = logits.copy()
+    k = logits.shape[1]
+    rows = seeded(logits.shape).permutation(len(logits))[:6]
+    logits[rows[0], k // 2] = np.nan
+    logits[rows[1]] = np.nan
+    logits[rows[2], k // 3] = np.inf
+    logits[rows[3], k - 1] = -np.inf
+    logits[rows[4], target[rows[4]]] = -np.inf
+    logits[rows[5], 1:] = -np.inf
+    return logits, rows
+
+
+@dtypes
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("axis", [1, 0])
+@pytest.mark.parametrize("method", ["value_and_grad", "grad_and_hess"])
+def test_rows_that_are_not_finite(method, axis, size, kind, dtype):
+    """The other rows keep their bits, in place or not, and the odd ones are what they must be."""
+    rng = seeded(method, axis, size, kind, dtype.__name__)
+    n, k = size
+    options = dict(KINDS[kind])
+    dense = options.pop("dense", False)
+    if "weight" in options:
+        options["weight"] = rng.uniform(0.5, 2.0, k).astype(dtype)
+    options["reduction" if method == "value_and_grad" else "sample_weight"] = (
+        "none" if method == "value_and_grad" else rng.uniform(0.5, 2.0, n).astype(dtype)
+    )
+    clean = rng.normal(size=size).astype(dtype)
+    target = labels = rng.integers(0, k, n)
+    if dense:
+        target = rng.dirichlet(np.ones(k), n).astype(dtype)
+    if dense and axis == 0:
+        target = np.ascontiguousarray(target.T)
+    logits, odd = odd_rows(clean, labels)
+
+    def run(module, rows, in_place=False):
+        logits = np.array(rows if axis == 1 else rows.T, order="C")
+        out = {}
+        if in_place:
+            out["out"] = logits if method == "value_and_grad" else (logits, np.empty_like(logits))
+        result = getattr(module.cross_entropy, method)(logits, target, axis=axis, **options, **out)
+        return [r.T if axis == 0 and r.ndim == 2 else r for r in result]
+
+    got = run(fastce, logits)
+    others = np.setdiff1d(np.arange(n), odd)
+    assert len(others) > 0
+    assert_same_bits(tuple(r[others] for r in got), tuple(r[others] for r in run(fastce, clean)))
+    assert_same_bits(tuple(run(fastce, logits, in_place=True)), tuple(got))
+    assert_close(tuple(got), tuple(run(reference, logits)), 64)
