@@ -97,10 +97,9 @@ class Loss:
         >>> float(fastce.cross_entropy([[0.0, 0.0]], [1]))
         0.6931471805599453
         """
-        if not options:
-            plain = self._plain(logits, target, VALUE, None)
-            if plain is not None:
-                return plain
+        plain = self._plain(logits, target, VALUE, None, options)
+        if plain is not None:
+            return plain
         return self._evaluate(VALUE, logits, target, None, None, **options)[0]
 
     def grad(self, logits, target, *, out=None, **options):
@@ -129,10 +128,9 @@ class Loss:
         >>> fastce.cross_entropy.grad([[0.0, 0.0]], [1])
         array([[ 0.5, -0.5]])
         """
-        if not options:
-            plain = self._plain(logits, target, GRAD, out)
-            if plain is not None:
-                return plain
+        plain = self._plain(logits, target, GRAD, out, options)
+        if plain is not None:
+            return plain
         return self._evaluate(GRAD, logits, target, None, (out,), **options)[1]
 
     def value_and_grad(self, logits, target, *, out=None, **options):
@@ -165,10 +163,9 @@ class Loss:
         >>> grad
         array([[ 0.5, -0.5]])
         """
-        if not options:
-            plain = self._plain(logits, target, VALUE | GRAD, out)
-            if plain is not None:
-                return plain
+        plain = self._plain(logits, target, VALUE | GRAD, out, options)
+        if plain is not None:
+            return plain
         value, grad, _ = self._evaluate(VALUE | GRAD, logits, target, None, (out,), **options)
         return value, grad
 
@@ -198,6 +195,9 @@ class Loss:
         >>> hess
         array([[0.25, 0.25]])
         """
+        plain = self._plain(logits, target, GRAD | HESS, out, options)
+        if plain is not None:
+            return plain
         _, grad, hess = self._evaluate(GRAD | HESS, logits, target, None, out, **options)
         return grad, hess
 
@@ -230,8 +230,8 @@ class Loss:
         """
         return self._evaluate(PRODUCT, logits, target, v, (out,), **options)[1]
 
-    def _plain(self, logits, target, want, out):
-        """Return the result of a call without options, if there is a short way; else None."""
+    def _plain(self, logits, target, want, out, options):
+        """Return the result of a call, if there is a short way for it; else None."""
 
     def _check_options(self, options):
         unknown = options.keys() - self._own_options
@@ -533,8 +533,8 @@ class CrossEntropy(Loss):
         job.set_target(target, weight, ignore_index)
         return job
 
-    def _plain(self, logits, target, want, out):
-        return kernels.plain_cross_entropy(logits, target, want, out)
+    def _plain(self, logits, target, want, out, options):
+        return kernels.plain_cross_entropy(logits, target, want, out, options)
 
 
 class NLLLoss(Loss):
@@ -805,8 +805,8 @@ class BinaryCrossEntropyWithLogits(Loss):
         job.pos_weight = job.broadcast("pos_weight", pos_weight)
         return job
 
-    def _plain(self, logits, target, want, out):
-        return kernels.plain_binary(logits, target, want, out)
+    def _plain(self, logits, target, want, out, options):
+        return kernels.plain_binary(logits, target, want, out, options)
 
 
 class BinaryCrossEntropy(Loss):

@@ -1,7 +1,8 @@
 # The elementwise activations as ufunc loops, from the row up:
 #
 #   op(value)             vecmath or a line here: the mathematics
-#   op_block(x, out, n)   contiguous values of one type; out is never x (a local buffer)
+#   op_block(x, out, n)   contiguous values of one type; out is never an input, but may start
+#                         before one and overlap it: out[i] is written after all [i] are read
 #   unary_loop, ...       what NumPy calls: any strides, any input type, threads
 #
 # A ufunc takes its type from its first argument: float32 gives float32, float64 and every integer
@@ -81,15 +82,22 @@ cdef void sigmoid_backward_block(const real* g, const real* y, real* out,
 cdef void log_sigmoid_backward_block(const real* g, const real* x, real* out,
                                      Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
+    cdef real y[BLOCK]
+    cdef real s[BLOCK]
     for i in range(n):
-        out[i] = g[i] * sigmoid(-x[i])
+        y[i] = -x[i]
+    sigmoid_block(<const real*> y, s, n)
+    for i in range(n):
+        out[i] = g[i] * s[i]
 
 
 cdef void softplus_backward_block(const real* g, const real* x, real* out,
                                   Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
+    cdef real s[BLOCK]
+    sigmoid_block(x, s, n)
     for i in range(n):
-        out[i] = g[i] * sigmoid(x[i])
+        out[i] = g[i] * s[i]
 
 
 # Conversion to the computing type, one function for each type that an input may have.
@@ -160,16 +168,20 @@ ctypedef void (*Block2)(const void*, const void*, void*, Py_ssize_t) noexcept no
 
 
 cdef inline const char* as_block(const char* source, Py_ssize_t stride, Gather gather,
-                                 Py_ssize_t item, bint same, void* buffer,
-                                 Py_ssize_t n) noexcept nogil:
+                                 real* buffer, Py_ssize_t n) noexcept nogil:
     # The values as a contiguous block of the computing type: where they are, or copied.
-    if same and stride == item:
+    cdef bint same
+    if real is double:
+        same = gather == gather_d_d
+    else:
+        same = gather == gather_f_f
+    if same and stride == sizeof(real):
         return source
     gather(source, stride, buffer, n)
     return <const char*> buffer
 
 
-cdef inline void unary_blocks(Loop* loop, char** args, const Py_ssize_t* strides, bint same,
+cdef inline void unary_blocks(Loop* loop, char** args, const Py_ssize_t* strides,
                               Py_ssize_t start, Py_ssize_t stop, real kind) noexcept nogil:
     cdef real x[BLOCK]
     cdef real y[BLOCK]
@@ -179,8 +191,7 @@ cdef inline void unary_blocks(Loop* loop, char** args, const Py_ssize_t* strides
     cdef char* to
     while i < stop:
         n = min(stop - i, <Py_ssize_t> BLOCK)
-        source = as_block(args[0] + i * strides[0], strides[0], loop.first, sizeof(real), same,
-                          x, n)
+        source = as_block(args[0] + i * strides[0], strides[0], loop.first, x, n)
         to = args[1] + i * strides[1]
         if strides[1] == sizeof(real) and source != to:
             (<Block1> loop.block)(source, to, n)
@@ -197,26 +208,28 @@ cdef inline void binary_blocks(Loop* loop, char** args, const Py_ssize_t* stride
     cdef real y[BLOCK]
     cdef Py_ssize_t i = start
     cdef Py_ssize_t n
+    cdef const char* first
+    cdef const char* second
+    cdef char* to
     while i < stop:
         n = min(stop - i, <Py_ssize_t> BLOCK)
-        loop.first(args[0] + i * strides[0], strides[0], x1, n)
-        loop.second(args[1] + i * strides[1], strides[1], x2, n)
-        (<Block2> loop.block)(x1, x2, y, n)
-        scatter(y, args[2] + i * strides[2], strides[2], n)
+        first = as_block(args[0] + i * strides[0], strides[0], loop.first, x1, n)
+        second = as_block(args[1] + i * strides[1], strides[1], loop.second, x2, n)
+        to = args[2] + i * strides[2]
+        if strides[2] == sizeof(real) and first != to and second != to:
+            (<Block2> loop.block)(first, second, to, n)
+        else:
+            (<Block2> loop.block)(first, second, y, n)
+            scatter(y, to, strides[2], n)
         i += n
 
 
 cdef inline void ufunc_piece(Loop* loop, char** args, const Py_ssize_t* strides, bint binary,
                              Py_ssize_t start, Py_ssize_t stop, real kind) noexcept nogil:
-    cdef bint same
     if binary:
         binary_blocks[real](loop, args, strides, start, stop, kind)
     else:
-        if real is double:
-            same = loop.first == gather_d_d
-        else:
-            same = loop.first == gather_f_f
-        unary_blocks[real](loop, args, strides, same, start, stop, kind)
+        unary_blocks[real](loop, args, strides, start, stop, kind)
 
 
 cdef inline void ufunc_loop(char** args, const cnp.npy_intp* dimensions,

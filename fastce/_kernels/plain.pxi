@@ -1,11 +1,18 @@
-# The short ways in for plain calls: C-contiguous arrays with the classes last, int64 labels, no
-# options but `out`. They recognise such calls and answer None to all others, which
-# fastce/_arrays.py then looks at closely; they raise nothing themselves.
+# The short ways in for plain calls: C-contiguous arrays of one type with the classes last, int64
+# labels, options of the very type that they are documented with. They recognise such calls and
+# answer None to all others, which fastce/_arrays.py then looks at closely; they raise nothing
+# themselves.
 
 cdef enum:
     VALUE = 1
     GRAD = 2
+    HESS = 4
     STACK_ROWS = 64
+
+cdef enum:
+    MEAN
+    SUM
+    NONE
 
 
 cdef extern from "numpy/arrayobject.h":
@@ -98,30 +105,161 @@ def in_unit_interval(array):
     return in_unit_range(<const float*> cnp.PyArray_DATA(array), cnp.PyArray_SIZE(array))
 
 
-def plain_binary(logits, target, int want, out):
-    """Return the mean sigmoid cross-entropy, its gradient or both, or None if it is not plain."""
-    if not (is_plain_float(logits) and is_plain_float(target) and is_plain_out(out, logits)
-            and alike(target, logits) and (out is None or alike(out, target))):
+cdef bint none_negative(const real* x, Py_ssize_t n) noexcept nogil:
+    # Whether all are at least 0, and none is NaN.
+    cdef Py_ssize_t i
+    cdef Py_ssize_t bad = 0
+    for i in range(n):
+        bad |= not x[i] >= 0
+    return bad == 0
+
+
+cdef bint plain_weights(object w, object logits, int first, int last, void** data) noexcept:
+    # Whether w is None, or a plain array of valid weights in the type of the logits and the shape
+    # of their axes `first` to `last` (exclusive); `data` becomes that of the array.
+    cdef int i
+    if w is None:
+        return True
+    if not (is_plain_float(w) and cnp.PyArray_TYPE(w) == cnp.PyArray_TYPE(logits)
+            and cnp.PyArray_NDIM(w) == last - first):
+        return False
+    for i in range(first, last):
+        if cnp.PyArray_DIM(w, i - first) != cnp.PyArray_DIM(logits, i):
+            return False
+    data[0] = cnp.PyArray_DATA(w)
+    if cnp.PyArray_TYPE(w) == cnp.NPY_DOUBLE:
+        return none_negative(<const double*> data[0], cnp.PyArray_SIZE(w))
+    return none_negative(<const float*> data[0], cnp.PyArray_SIZE(w))
+
+
+cdef bint plain_number(object value, double least, double most, double* number) noexcept:
+    # Whether a float is in [least, most].
+    if type(value) is not float:
+        return False
+    number[0] = value
+    return least <= number[0] <= most
+
+
+cdef int plain_reduction(object name) noexcept:
+    # MEAN, SUM or NONE; -1 if it is none of their names.
+    if type(name) is not str:
+        return -1
+    return MEAN if name == "mean" else SUM if name == "sum" else NONE if name == "none" else -1
+
+
+cdef tuple plain_pair(object out, object logits):
+    # Where gradient and Hessian go, if to two plain arrays or, both None, to new ones; else None.
+    if out is None:
+        return (None, None)
+    if type(out) is not tuple or len(out) != 2 or out[0] is None or out[1] is None:
         return None
-    cdef int kind = cnp.PyArray_TYPE(logits)
-    cdef bint wide = kind == cnp.NPY_DOUBLE
+    if is_plain_out(out[0], logits) and is_plain_out(out[1], logits) and apart(out[0], out[1]):
+        return out
+    return None
+
+
+cdef bint spared(object array, object grad, object hess) noexcept:
+    # Whether writing the derivatives leaves an array as it is; any may be None.
+    return array is None or ((grad is None or apart(grad, array))
+                             and (hess is None or apart(hess, array)))
+
+
+cdef object like(object array):
+    return cnp.PyArray_EMPTY(cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array),
+                             cnp.PyArray_TYPE(array), 0)
+
+
+cdef object scalar_of(double value, object array):
+    # In the type of the array.
+    cdef float value32 = <float> value
+    return PyArray_Scalar(&value if cnp.PyArray_TYPE(array) == cnp.NPY_DOUBLE
+                          else <void*> &value32, cnp.PyArray_DESCR(array), NULL)
+
+
+cdef object reduced(int reduction, object values, double total, double divisor, object logits):
+    # What a loss returns of its values, the array or their sum.
+    if reduction == NONE:
+        return values
+    return scalar_of(total / divisor if reduction == MEAN else total, logits)
+
+
+cdef object plain_result(int want, object value, object grad, object hess):
+    if want == VALUE:
+        return value
+    if want == GRAD:
+        return grad
+    return (grad, hess) if want & HESS else (value, grad)
+
+
+cdef void flat_array(object array, Array2* a):
+    a.data = cnp.PyArray_DATA(array)
+    a.row, a.column, a.flat = cnp.PyArray_SIZE(array), 1, True
+
+
+def plain_binary(logits, target, int want, out, dict options):
+    """Return what the sigmoid cross-entropy's methods do, or None if the call is not a plain one."""
+    if not (is_plain_float(logits) and is_plain_float(target) and alike(target, logits)):
+        return None
+    cdef bint wide = cnp.PyArray_TYPE(logits) == cnp.NPY_DOUBLE
+    cdef int nd = cnp.PyArray_NDIM(logits)
     cdef Py_ssize_t n = cnp.PyArray_SIZE(logits)
+    cdef int reduction = MEAN
+    cdef double divisor = n
+    cdef double positive = 1
+    cdef float positive32
+    cdef double total
     cdef bint fits
     cdef Pointwise a
     cdef Array2 absent
     cdef cnp.npy_intp pieces
-    cdef double mean
-    cdef float mean32
-    if n == 0:
+    grad, hess = out, None
+    if want & HESS:
+        pair = plain_pair(out, logits)
+        if pair is None:
+            return None
+        grad, hess = pair
+    elif not is_plain_out(out, logits):
+        return None
+    if n == 0 or not (grad is None or alike(grad, target)) or \
+            not (hess is None or alike(hess, target)):
         return None
     absent.data = NULL
     absent.row = absent.column = 0
     absent.flat = False
     a.loss = SIGMOID_CROSS_ENTROPY
     a.n = a.columns = n
-    a.x.data, a.x.row, a.x.column, a.x.flat = cnp.PyArray_DATA(logits), n, 1, True
-    a.t = a.grad = a.x
-    a.t.data = cnp.PyArray_DATA(target)
+    flat_array(logits, &a.x)
+    flat_array(target, &a.t)
+    a.weight = a.pos_weight = a.v = a.value = a.grad = a.hess = absent
+    a.smoothing = a.gamma = 0
+    a.alpha = -1
+    if options:
+        for name, given in options.items():
+            if name == "reduction":
+                reduction = plain_reduction(given)
+                if reduction < 0:
+                    return None
+            elif name == "label_smoothing":
+                if not plain_number(given, 0, 1, &a.smoothing):
+                    return None
+            elif name == "pos_weight":
+                if not plain_number(given, 0, INFINITY, &positive):
+                    return None
+                positive32 = <float> positive
+                a.pos_weight.data = &positive if wide else <void*> &positive32
+            elif name == "weight" or name == "sample_weight":
+                if given is None:
+                    continue
+                if a.weight.data != NULL or not spared(given, grad, hess) or \
+                        not plain_weights(given, logits, 0, nd, &a.weight.data):
+                    return None
+                flat_array(given, &a.weight)
+                if name == "sample_weight":
+                    divisor = sum_of_array(given)
+            else:
+                return None
+    if divisor == 0:
+        return None
     with nogil:
         if wide:
             fits = in_unit_range(<const double*> a.t.data, n)
@@ -129,29 +267,26 @@ def plain_binary(logits, target, int want, out):
             fits = in_unit_range(<const float*> a.t.data, n)
     if not fits:
         return None
-    a.weight = a.pos_weight = a.v = a.value = a.hess = absent
-    a.smoothing = a.gamma = 0
-    a.alpha = -1
-    a.scale = 1.0 / n
-    if want & GRAD:
-        if out is None:
-            out = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(logits), cnp.PyArray_DIMS(logits), kind, 0)
-        a.grad.data = cnp.PyArray_DATA(out)
-    else:
-        a.grad = absent
+    a.scale = 1.0 / divisor if reduction == MEAN else 1.0
+    if want & (GRAD | HESS):
+        grad = like(logits) if grad is None else grad
+        flat_array(grad, &a.grad)
+    if want & HESS:
+        hess = like(logits) if hess is None else hess
+        flat_array(hess, &a.hess)
+    values = None
     a.sums = NULL
-    if want & VALUE:
+    if want & VALUE and reduction == NONE:
+        values = like(logits)
+        flat_array(values, &a.value)
+    elif want & VALUE:
         pieces = piece_count(&a)
         sums = cnp.PyArray_EMPTY(1, &pieces, cnp.NPY_DOUBLE, 0)
         a.sums = <double*> cnp.PyArray_DATA(sums)
     with nogil:
-        mean = pointwise_run(&a, wide) / n
-    if want == GRAD:
-        return out
-    if not wide:
-        mean32 = <float> mean
-    value = PyArray_Scalar(&mean if wide else <void*> &mean32, cnp.PyArray_DESCR(logits), NULL)
-    return value if want == VALUE else (value, out)
+        total = pointwise_run(&a, wide)
+    value = reduced(reduction, values, total, divisor, logits) if want & VALUE else None
+    return plain_result(want, value, grad, hess)
 
 
 cdef void classes_last(object array, Geometry* g, Array3* a):
@@ -199,66 +334,164 @@ def plain_softmax_family(int op, x, axis, out):
     return out
 
 
-def plain_cross_entropy(logits, target, int want, out):
-    """Return the mean, its gradient or both, or None if the call is not a plain one."""
-    if not (is_plain_float(logits) and is_plain_out(out, logits)):
-        return None
-    cdef int kind = cnp.PyArray_TYPE(logits)
+cdef double weights_of_targets(const Xent* a, real* weights) noexcept nogil:
+    # The sum of the weights with which rows count; fills `weights` with them.
+    cdef const real* weight = <const real*> a.weight
+    cdef const real* row_weight = <const real*> a.row_weight
+    cdef Py_ssize_t r
+    for r in range(a.g.outer):
+        if a.labels[r] == a.ignore:
+            weights[r] = 0
+            continue
+        weights[r] = weight[a.labels[r]] if weight != NULL else <real> 1.0
+        if row_weight != NULL:
+            weights[r] = <real> 0.0 if weights[r] == 0 or row_weight[r] == 0 \
+                else weights[r] * row_weight[r]
+    return sum_of[real](<const real*> weights, a.g.outer)
+
+
+cdef bint is_class_array(object target, object logits) noexcept:
+    # Whether it is a plain array of classes in the shape of the logits without their last axis.
+    cdef int i
+    if not (is_plain(target) and cnp.PyArray_TYPE(target) == cnp.NPY_INT64
+            and cnp.PyArray_NDIM(target) == cnp.PyArray_NDIM(logits) - 1):
+        return False
+    for i in range(cnp.PyArray_NDIM(target)):
+        if cnp.PyArray_DIM(target, i) != cnp.PyArray_DIM(logits, i):
+            return False
+    return True
+
+
+cdef bint plain_options(dict options, object logits, object grad, object hess, Xent* a,
+                        int* reduction) noexcept:
+    # Take the options into a and `reduction`; whether all are plain.
     cdef int nd = cnp.PyArray_NDIM(logits)
+    for name, given in options.items():
+        if name == "reduction":
+            reduction[0] = plain_reduction(given)
+            if reduction[0] < 0:
+                return False
+        elif name == "axis":
+            if type(given) is not int or not (given == -1 or given == nd - 1):
+                return False
+        elif name == "ignore_index":
+            if type(given) is not int or not -0x7fffffff < given < 0x7fffffff:
+                return False
+            a.ignore = given
+        elif name == "label_smoothing":
+            if not plain_number(given, 0, 1, &a.smoothing):
+                return False
+        elif name == "z_loss":
+            if not plain_number(given, 0, 1e300, &a.z_loss):
+                return False
+        elif name == "temperature":
+            if not plain_number(given, 1e-300, 1e300, &a.temperature):
+                return False
+        elif name == "weight":
+            if not (spared(given, grad, hess)
+                    and plain_weights(given, logits, nd - 1, nd, <void**> &a.weight)):
+                return False
+        elif name == "sample_weight":
+            if not (spared(given, grad, hess)
+                    and plain_weights(given, logits, 0, nd - 1, <void**> &a.row_weight)):
+                return False
+        else:
+            return False
+    return True
+
+
+def plain_cross_entropy(logits, target, int want, out, dict options):
+    """Return what the cross-entropy's methods do, or None if the call is not a plain one."""
+    if not is_plain_float(logits):
+        return None
+    cdef bint wide = cnp.PyArray_TYPE(logits) == cnp.NPY_DOUBLE
+    cdef int nd = cnp.PyArray_NDIM(logits)
+    cdef int reduction = MEAN
     cdef int64_t label
     cdef Xent a
-    cdef Py_ssize_t i, n, ignored
+    cdef Py_ssize_t n
+    cdef Py_ssize_t ignored = 0
     cdef double stack[STACK_ROWS]
-    cdef double mean
-    cdef float mean32
+    cdef void* room = stack         # for a number of each row
+    cdef double divisor
+    cdef double total = 0
+    grad, hess = out, None
+    if want & HESS:
+        pair = plain_pair(out, logits)
+        if pair is None:
+            return None
+        grad, hess = pair
+    elif not is_plain_out(out, logits):
+        return None
+    a.labels = NULL
+    a.probabilities.data = a.grad.data = a.hess.data = a.v.data = NULL
     if nd == 1 and type(target) is int:
         if not -1 < target < 0x7fffffff:
             return None
         label = target
         a.labels = &label
-    elif (is_plain(target) and cnp.PyArray_TYPE(target) == cnp.NPY_INT64
-          and cnp.PyArray_NDIM(target) == nd - 1):
-        for i in range(nd - 1):
-            if cnp.PyArray_DIM(target, i) != cnp.PyArray_DIM(logits, i):
-                return None
-        if out is not None and not apart(out, target):
-            return None
+    elif is_class_array(target, logits):
         a.labels = <const int64_t*> cnp.PyArray_DATA(target)
-    else:
+    elif not (is_plain_float(target) and alike(target, logits)):
+        return None
+    if a.labels != &label and not spared(target, grad, hess):
         return None
     classes_last(logits, &a.g, &a.x)
     n = a.g.outer
     a.ignore = -100
-    if n == 0 or bad_label(a.labels, n, a.g.k, a.ignore, &ignored) >= 0 or ignored > 0:
-        return None
-    a.probabilities.data = a.grad.data = a.hess.data = a.v.data = NULL
     a.weight = a.row_weight = NULL
     a.smoothing = a.z_loss = 0
     a.temperature = 1
-    a.scale = 1.0 / n
+    if n == 0 or (options and not plain_options(options, logits, grad, hess, &a, &reduction)):
+        return None
+    a.x.divisor = a.temperature
+    if a.labels != NULL:
+        if bad_label(a.labels, n, a.g.k, a.ignore, &ignored) >= 0:
+            return None
+    else:
+        if a.ignore >= 0 or not in_unit_interval(target):
+            return None
+        a.probabilities = a.x
+        a.probabilities.data = cnp.PyArray_DATA(target)
+        a.probabilities.divisor = 1
     values = None
-    grad = out
-    a.value = NULL
-    if want & VALUE:
-        if n <= STACK_ROWS:
-            a.value = stack
+    if n > STACK_ROWS or reduction == NONE:
+        values = cnp.PyArray_EMPTY(nd - 1, cnp.PyArray_DIMS(logits),
+                                   cnp.PyArray_TYPE(logits), 0)
+        room = cnp.PyArray_DATA(values)
+    divisor = n
+    if reduction == MEAN and (ignored > 0 or a.row_weight != NULL
+                              or (a.weight != NULL and a.labels != NULL)):
+        if a.labels == NULL:
+            divisor = (sum_of[double](<const double*> a.row_weight, n) if wide
+                       else sum_of[float](<const float*> a.row_weight, n))
+        elif wide:
+            divisor = weights_of_targets[double](&a, <double*> room)
         else:
-            values = cnp.PyArray_EMPTY(1, <cnp.npy_intp*> &n, kind, 0)
-            a.value = cnp.PyArray_DATA(values)
-    if want & GRAD:
-        if grad is None:
-            grad = cnp.PyArray_EMPTY(nd, cnp.PyArray_DIMS(logits), kind, 0)
+            divisor = weights_of_targets[float](&a, <float*> room)
+        if divisor == 0:
+            return None
+    a.scale = 1.0 / divisor if reduction == MEAN else 1.0
+    a.value = room if want & VALUE else NULL
+    if want & (GRAD | HESS):
+        grad = like(logits) if grad is None else grad
         a.grad = a.x
+        a.grad.divisor = 1
         a.grad.data = cnp.PyArray_DATA(grad)
+    if want & HESS:
+        hess = like(logits) if hess is None else hess
+        a.hess = a.grad
+        a.hess.data = cnp.PyArray_DATA(hess)
     with nogil:
-        xent_run(&a, kind == cnp.NPY_DOUBLE)
-        if want & VALUE:
-            if kind == cnp.NPY_DOUBLE:
-                mean = sum_of[double](<const double*> a.value, n) / n
+        xent_run(&a, wide)
+        if want & VALUE and reduction != NONE:
+            if wide:
+                total = sum_of[double](<const double*> room, n)
             else:
-                mean32 = <float> (sum_of[float](<const float*> a.value, n) / n)
-    if want == GRAD:
-        return grad
-    value = PyArray_Scalar(&mean if kind == cnp.NPY_DOUBLE else <void*> &mean32,
-                           cnp.PyArray_DESCR(logits), NULL)
-    return value if want == VALUE else (value, grad)
+                total = sum_of[float](<const float*> room, n)
+    value = None
+    if want & VALUE:
+        if reduction == NONE and nd == 1:
+            values = cnp.PyArray_ToScalar(room, values)
+        value = reduced(reduction, values, total, divisor, logits)
+    return plain_result(want, value, grad, hess)

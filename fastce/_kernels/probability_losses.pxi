@@ -221,9 +221,55 @@ cdef void probability_tile(int op, const Xent* a, const Tile* tile, real kind) n
             value[tile.first + l] = times(row_weight[tile.first + l], raw[l])
 
 
+cdef bint has_nan(const real* x, Py_ssize_t k) noexcept nogil:
+    cdef Py_ssize_t j
+    cdef Py_ssize_t found = 0
+    for j in range(k):
+        found |= x[j] != x[j]
+    return found != 0
+
+
+cdef void nll_row(const Xent* a, Py_ssize_t r, real kind) noexcept nogil:
+    # NLL of a row that is a run of memory: all but the target's derivative is 0.
+    cdef const real* x = row_at(<real*> a.x.data, &a.x, &a.g, r)
+    cdef real* value = <real*> a.value
+    cdef real* grad
+    cdef Py_ssize_t target = a.labels[r]
+    cdef bint ignored = target == a.ignore
+    cdef bint spoiled = not ignored and has_nan(x, a.g.k)
+    cdef real omega = (<const real*> a.row_weight)[r] if a.row_weight != NULL else <real> 1.0
+    cdef real empty = <real> NAN if spoiled else <real> 0.0
+    cdef real c = <real> 1.0
+    if a.weight != NULL and not ignored:
+        c = (<const real*> a.weight)[target]
+    if value != NULL and ignored:
+        value[r] = 0
+    elif value != NULL:
+        value[r] = <real> NAN if spoiled else <real> 0.0 if c == 0 else -c * x[target]
+        value[r] = times(omega, value[r] + <real> 0.0)
+    if a.grad.data != NULL:
+        fill_row(<real*> a.grad.data, &a.grad, &a.g, r, empty)
+        if not ignored and not spoiled and a.v.data == NULL:
+            grad = row_at(<real*> a.grad.data, &a.grad, &a.g, r)
+            grad[target * a.grad.k] = <real> 0.0 - times(<real> a.scale * omega, c)
+    fill_row(<real*> a.hess.data, &a.hess, &a.g, r, empty)
+
+
+cdef inline bint by_rows(int op, const Xent* a) noexcept nogil:
+    # Whether nll_row will do.
+    return op == NLL and a.labels != NULL and a.smoothing == 0 and a.x.k == 1
+
+
 cdef inline void probability_tile_number(int op, const Xent* a, bint beside, Py_ssize_t t,
                                          bint wide) noexcept nogil:
-    cdef Tile tile = tile_number(&a.g, t, beside)
+    cdef Tile tile
+    if by_rows(op, a):
+        if wide:
+            nll_row[double](a, t, 0)
+        else:
+            nll_row[float](a, t, 0)
+        return
+    tile = tile_number(&a.g, t, beside)
     if wide:
         probability_tile[double](op, a, &tile, 0)
     else:
@@ -232,7 +278,7 @@ cdef inline void probability_tile_number(int op, const Xent* a, bint beside, Py_
 
 cdef void probability_run(int op, const Xent* a, bint wide) noexcept nogil:
     cdef bint beside = side_by_side(&a.g, &a.x)
-    cdef Py_ssize_t tiles = tile_count(&a.g, beside)
+    cdef Py_ssize_t tiles = a.g.outer * a.g.inner if by_rows(op, a) else tile_count(&a.g, beside)
     cdef Py_ssize_t t
     cdef int threads = team(2.0 * a.g.outer * a.g.k * a.g.inner, tiles)
     if threads == 1:

@@ -362,6 +362,14 @@ cdef void entropy_tile(const Geometry* g, const Array3* xa, real* row, const Til
                                + top_count[l] * top_e[l] * top[l]) / total[l]
 
 
+cdef inline real most_log(real kind) noexcept nogil:
+    # Log-probabilities are at most 0; a larger number only has to stay within range.
+    if real is double:
+        return 600.0
+    else:
+        return <float> 60.0
+
+
 cdef void backward_tile(bint logarithm, const Geometry* g, const Array3* ga, const Array3* ya,
                         const Array3* oa, const Tile* tile, real kind) noexcept nogil:
     # Vector-Jacobian products, all arrays (outer, k, inner):
@@ -382,15 +390,15 @@ cdef void backward_tile(bint logarithm, const Geometry* g, const Array3* ga, con
     cdef real infinity = <real> INFINITY
     cdef real low = lowest(<real> 0.0)
     cdef real magic = magic_of(lift(low))
-    cdef real most
+    cdef real most = most_log(low)
     cdef real e
     cdef Py_ssize_t chunk, start, steps, i, l
     cdef bint whole = tile.chunks == 1
-    # Log-probabilities are at most 0; a larger number only has to stay within range.
-    if real is double:
-        most = 600.0
-    else:
-        most = <float> 60.0
+    if tile.single and ga.k == 1 and ya.k == 1 and oa.k == 1:
+        backward_row(logarithm, row_at(<real*> ga.data, ga, g, tile.first),
+                     row_at(<real*> ya.data, ya, g, tile.first),
+                     row_at(out, oa, g, tile.first), g.k)
+        return
     place(ga, g, tile, &gs)
     place(ya, g, tile, &ys)
     place(oa, g, tile, &os)
@@ -435,6 +443,60 @@ cdef void backward_tile(bint logarithm, const Geometry* g, const Array3* ga, con
                     b[i * LANES + l] = <real> 0.0 \
                         if y[i * LANES + l] == 0 and total[l] == total[l] else e
         store(out, &os, tile, start, steps, b)
+
+
+cdef inline void backward_step(bint logarithm, const real* grad, const real* y, Py_ssize_t lanes,
+                               real* total, real* lost) noexcept nogil:
+    # total + lost += what backward_tile sums, of a step.
+    cdef Py_ssize_t l
+    cdef bint counts
+    cdef real s[LANES]
+    fill_lanes(s, <real> 0.0)
+    for l in range(lanes):
+        counts = (y[l] != 0) | (grad[l] != grad[l])
+        s[l] = grad[l] if logarithm else (grad[l] * y[l] if counts else <real> 0.0)
+    two_sum(total, lost, s)
+
+
+cdef void backward_row(bint logarithm, const real* grad, const real* y, real* out,
+                       Py_ssize_t k) noexcept nogil:
+    # backward_tile for one row of which all is in runs of memory. `out` may be grad or y.
+    cdef Py_ssize_t whole = k // LANES * LANES
+    cdef Py_ssize_t i, l, lanes
+    cdef real low = lowest(<real> 0.0)
+    cdef real magic = magic_of(lift(low))
+    cdef real most = most_log(low)
+    cdef real sum_lost, e, s
+    cdef real p[LANES]
+    cdef real total[LANES]
+    cdef real lost[LANES]
+    fill_lanes(total, <real> 0.0)
+    fill_lanes(lost, <real> 0.0)
+    for i in range(k // LANES):
+        backward_step(logarithm, grad + i * LANES, y + i * LANES, LANES, total, lost)
+    backward_step(logarithm, grad + whole, y + whole, k - whole, total, lost)
+    fold_lanes(total, lost, &s, &sum_lost)
+    settle(&s, &sum_lost, 1)
+    if logarithm:
+        s = s * (<real> 1.0 / lift_factor(low))
+        fill_lanes(total, magic)
+        fill_lanes(lost, <real> 0.0)
+        for i in range((k + LANES - 1) // LANES):
+            lanes = min(k - i * LANES, <Py_ssize_t> LANES)
+            for l in range(lanes):
+                e = low if low > y[i * LANES + l] else y[i * LANES + l]
+                lost[l] = most if e > most else e
+            exp_each(lost, total, p)
+            for l in range(lanes):
+                e = grad[i * LANES + l] - p[l] * s + <real> 0.0
+                out[i * LANES + l] = <real> 0.0 if y[i * LANES + l] == -<real> INFINITY else e
+    elif s != s:
+        for i in range(k):
+            out[i] = s
+    else:
+        for i in range(k):
+            e = y[i] * (grad[i] - s) + <real> 0.0
+            out[i] = <real> 0.0 if y[i] == 0 else e
 
 
 cdef inline bint side_by_side(const Geometry* g, const Array3* x) noexcept nogil:

@@ -32,8 +32,12 @@ cdef double sum_of(const real* x, Py_ssize_t n) noexcept nogil:
     return lanes_total(total, lost)
 
 
-def total(x):
-    """Return the compensated sum of a contiguous array as a float."""
+cdef double sum_of_array(object x):
     if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE:
         return sum_of[double](<const double*> cnp.PyArray_DATA(x), cnp.PyArray_SIZE(x))
     return sum_of[float](<const float*> cnp.PyArray_DATA(x), cnp.PyArray_SIZE(x))
+
+
+def total(x):
+    """Return the compensated sum of a contiguous array as a float."""
+    return sum_of_array(x)

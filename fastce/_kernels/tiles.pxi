@@ -294,6 +294,10 @@ cdef inline void fill_row(real* x, const Array3* a, const Geometry* g, Py_ssize_
     cdef real* row
     if x != NULL:
         row = row_at(x, a, g, r)
+        if a.k == 1:
+            for j in range(g.k):
+                row[j] = value
+            return
         for j in range(g.k):
             row[j * a.k] = value
 

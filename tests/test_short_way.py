@@ -1,0 +1,140 @@
+"""Calls that the kernels recognise give the same bits as the general way, and refuse the same."""
+
+import itertools
+
+import numpy as np
+import pytest
+from _support import assert_same_bits, dtypes, parts, seeded
+
+import fastce
+
+N, K = 100, 7
+METHODS = ("__call__", "grad", "value_and_grad", "grad_and_hess")
+REDUCTIONS = ("mean", "sum", "none")
+# What keeps each loss from the short way, and means nothing.
+GENERAL = {
+    "cross_entropy": {"axis": np.int64(-1)},
+    "binary_cross_entropy_with_logits": {"label_smoothing": np.float64(0.0)},
+}
+
+
+def combinations(choices):
+    """Give every choice of at most two options."""
+    for count in range(3):
+        for names in itertools.combinations(choices, count):
+            yield {name: choices[name] for name in names}
+
+
+def class_calls(dtype):
+    """Give targets and options of cross_entropy."""
+    rng = seeded("classes", dtype.__name__)
+    labels = rng.integers(0, K, N)
+    some_ignored = np.where(rng.random(N) < 0.2, -100, labels)
+    weights = rng.uniform(0.5, 2.0, K).astype(dtype)
+    weights[2] = 0
+    sample_weight = rng.uniform(0.5, 2.0, N).astype(dtype)
+    sample_weight[5] = np.inf
+    choices = {
+        "weight": weights,
+        "sample_weight": sample_weight,
+        "label_smoothing": 0.1,
+        "z_loss": 0.3,
+        "temperature": 2.0,
+    }
+    for options in combinations(choices):
+        yield labels, options
+        yield some_ignored, options
+        yield rng.dirichlet(np.ones(K), N).astype(dtype), options
+    yield labels, {"ignore_index": 3}
+
+
+def binary_calls(dtype):
+    """Give targets and options of binary_cross_entropy_with_logits."""
+    rng = seeded("binary", dtype.__name__)
+    choices = {
+        "weight": rng.uniform(0.0, 2.0, (N, K)).astype(dtype),
+        "sample_weight": rng.uniform(0.0, 2.0, (N, K)).astype(dtype),
+        "pos_weight": 3.0,
+        "label_smoothing": 0.1,
+    }
+    for options in combinations(choices):
+        yield rng.random((N, K)).astype(dtype), options
+        yield rng.integers(0, 2, (N, K)).astype(dtype), options
+
+
+CALLS = {"cross_entropy": class_calls, "binary_cross_entropy_with_logits": binary_calls}
+
+
+@dtypes
+@pytest.mark.core
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("loss", CALLS)
+def test_same_bits(loss, method, reduction, dtype):
+    """With every two options, with and without `out`."""
+    logits = seeded("logits").normal(size=(N, K)).astype(dtype)
+    call = getattr(getattr(fastce, loss), method)
+    for target, options in CALLS[loss](dtype):
+        general = GENERAL[loss] | options
+        if "label_smoothing" in options:
+            general["label_smoothing"] = np.float64(options["label_smoothing"])
+        options = options | {"reduction": reduction}
+        want = parts(call(logits, target, **general, reduction=reduction))
+        assert_same_bits(parts(call(logits, target, **options)), want)
+        if method == "__call__":
+            continue
+        outs = tuple(np.full_like(logits, 7) for _ in range(1 + (method == "grad_and_hess")))
+        got = call(logits, target, **options, out=outs if len(outs) > 1 else outs[0])
+        assert_same_bits(parts(got), want)
+        assert parts(got)[-1] is outs[-1]
+
+
+BAD_OPTIONS = [
+    ("cross_entropy", {"weight": np.array([1.0] * (K - 1) + [-1.0])}, "weight"),
+    ("cross_entropy", {"weight": np.ones(K + 1)}, "weight"),
+    ("cross_entropy", {"sample_weight": np.full(N, np.nan)}, "sample_weight"),
+    ("cross_entropy", {"label_smoothing": 1.5}, "label_smoothing"),
+    ("cross_entropy", {"z_loss": -1.0}, "z_loss"),
+    ("cross_entropy", {"temperature": 0.0}, "temperature"),
+    ("cross_entropy", {"reduction": "Mean"}, "reduction"),
+    ("cross_entropy", {"axis": 5}, "axis"),
+    ("cross_entropy", {"temprature": 1.0}, "temprature"),
+    ("binary_cross_entropy_with_logits", {"pos_weight": -1.0}, "pos_weight"),
+    ("binary_cross_entropy_with_logits", {"pos_weight": float("nan")}, "pos_weight"),
+    ("binary_cross_entropy_with_logits", {"weight": np.full((N, K), -1.0)}, "weight"),
+    ("binary_cross_entropy_with_logits", {"label_smoothing": -0.1}, "label_smoothing"),
+    ("binary_cross_entropy_with_logits", {"reduction": 1}, "reduction"),
+]
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("loss", "options", "name"), BAD_OPTIONS, ids=str)
+def test_refused_before_writing(loss, options, name, method):
+    """What the general way refuses is refused, by name, and `out` stays as it was."""
+    logits = np.zeros((N, K))
+    target = np.zeros(N, np.int64) if loss == "cross_entropy" else np.zeros((N, K))
+    outs = [np.full_like(logits, 7) for _ in range(2)]
+    given = {}
+    if method != "__call__":
+        given["out"] = tuple(outs) if method == "grad_and_hess" else outs[0]
+    with pytest.raises((TypeError, ValueError), match=name):
+        getattr(getattr(fastce, loss), method)(logits, target, **options, **given)
+    assert all(np.all(out == 7) for out in outs)
+
+
+@pytest.mark.core
+def test_results_over_the_weights():
+    """A gradient written over the weights or the targets is the one asked for."""
+    logits = seeded("over").normal(size=(K, K))
+    labels = np.arange(K)
+    memory = np.ones(K * K)
+    want = fastce.cross_entropy.grad(logits, labels, sample_weight=np.ones(K), weight=np.ones(K))
+    out = memory.reshape(K, K)
+    got = fastce.cross_entropy.grad(
+        logits, labels, sample_weight=memory[:K], weight=memory[K : 2 * K], out=out
+    )
+    assert_same_bits(got, want)
+    target = np.full((K, K), 0.25)
+    want = fastce.cross_entropy.grad(logits, target)
+    assert_same_bits(fastce.cross_entropy.grad(logits, target, out=target), want)
