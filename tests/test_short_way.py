@@ -126,15 +126,16 @@ def test_refused_before_writing(loss, options, name, method):
 @pytest.mark.core
 def test_results_over_the_weights():
     """A gradient written over the weights or the targets is the one asked for."""
-    logits = seeded("over").normal(size=(K, K))
-    labels = np.arange(K)
-    memory = np.ones(K * K)
-    want = fastce.cross_entropy.grad(logits, labels, sample_weight=np.ones(K), weight=np.ones(K))
-    out = memory.reshape(K, K)
-    got = fastce.cross_entropy.grad(
-        logits, labels, sample_weight=memory[:K], weight=memory[K : 2 * K], out=out
-    )
-    assert_same_bits(got, want)
-    target = np.full((K, K), 0.25)
+    logits = seeded("over").normal(size=(N, K))
+    labels = np.arange(N) % K
+    memory = np.ones(N * K)
+    over = {"sample_weight": memory[:N], "weight": memory[:K]}
+    want = fastce.cross_entropy.grad(logits, labels, sample_weight=np.ones(N), weight=np.ones(K))
+    for name, array in over.items():
+        memory[:] = 1
+        out = memory.reshape(N, K)
+        got = fastce.cross_entropy.grad(logits, labels, **{name: array}, out=out)
+        assert_same_bits(got, want, name)
+    target = seeded("targets").dirichlet(np.ones(K), N)
     want = fastce.cross_entropy.grad(logits, target)
     assert_same_bits(fastce.cross_entropy.grad(logits, target, out=target), want)
