@@ -4,8 +4,8 @@
 # the e_j, ...) belongs to row l, so that all of this is computed for the whole batch at once. The
 # classes are taken in one of two ways:
 #
-#   many      a tile of many rows, in a buffer; where it has more steps than a buffer holds, it is
-#             taken a chunk at a time, and the e_j wait in the result
+#   many      a tile of many rows, in a buffer, which is `whole` where it has room; else it is taken
+#             a chunk at a time, and the e_j wait in the result
 #   in_turn   long rows, one after the other, each a chunk at a time from where it lies, and the e_j
 #             wait in the result; only rows that are not runs of memory go through a buffer
 #
@@ -23,6 +23,7 @@ cdef enum:
     BATCH_ITEMS = 16384             # a batch of long rows and its results stay near the processor
     AHEAD_ITEMS = 65536             # a row longer than this is not fetched ahead
     SECTIONS = 64                   # of a row of more than so many chunks
+    ROOM_STEPS = 1024               # of a tile that is whole in a buffer from `make_room`
 
 
 cdef inline Py_ssize_t batch_size(const Geometry* g, bint side_by_side) noexcept nogil:
@@ -31,9 +32,30 @@ cdef inline Py_ssize_t batch_size(const Geometry* g, bint side_by_side) noexcept
     return max(<Py_ssize_t> 1, min(<Py_ssize_t> LANES, <Py_ssize_t> BATCH_ITEMS // g.k))
 
 
-cdef inline Tile batch_number(const Geometry* g, Py_ssize_t t, bint side_by_side) noexcept nogil:
+cdef inline Tile batch_number(const Geometry* g, Py_ssize_t t, bint side_by_side,
+                              const void* room) noexcept nogil:
     cdef Py_ssize_t size = batch_size(g, side_by_side)
-    return tile_at(g, t * size, min(size, g.outer * g.inner - t * size), not side_by_side)
+    cdef Tile batch = tile_at(g, t * size, min(size, g.outer * g.inner - t * size),
+                              not side_by_side)
+    batch.whole |= room != NULL
+    return batch
+
+
+cdef inline size_t room_size(const Geometry* g, bint wide) noexcept nogil:
+    # In bytes, of a buffer for a tile of many rows.
+    return g.k * LANES * (sizeof(double) if wide else sizeof(float))
+
+
+cdef void* make_room(const Geometry* g, bint side_by_side, int threads, bint wide) noexcept nogil:
+    # A buffer for each thread, where a tile of many rows has more than a chunk but would stay in
+    # the second-level cache; NULL where not. To be freed.
+    if not side_by_side or g.k <= CHUNK or g.k > ROOM_STEPS:
+        return NULL
+    return malloc(threads * room_size(g, wide))
+
+
+cdef inline void* room_of(void* room, const Geometry* g, int thread, bint wide) noexcept nogil:
+    return NULL if room == NULL else <char*> room + thread * room_size(g, wide)
 
 
 cdef inline Py_ssize_t lanes_of(const Tile* batch, real kind) noexcept nogil:
@@ -218,6 +240,7 @@ cdef inline void batch_load(const real* x, const Array3* xa, const Geometry* g, 
     # The largest logit of each row but for its target (0 if that is IGNORED) into `top`. For many
     # rows, the logits into b, the targets masked.
     cdef Py_ssize_t r, chunk, start, steps
+    cdef real* part
     cdef Span span
     cdef Tile tile
     fill_lanes(top, -<real> INFINITY)
@@ -226,8 +249,9 @@ cdef inline void batch_load(const real* x, const Array3* xa, const Geometry* g, 
         for chunk in range(batch.chunks):
             start = chunk * CHUNK
             steps = min(batch.steps - start, <Py_ssize_t> CHUNK)
-            load_masked(x, &span, batch, start, steps, target, b)
-            max_pass(b, steps, top)
+            part = b + start * LANES if batch.whole else b
+            load_masked(x, &span, batch, start, steps, target, part)
+            max_pass(part, steps, top)
     else:
         for r in range(batch.rows):
             if target != NULL and target[r] == IGNORED:
@@ -346,27 +370,30 @@ cdef inline void sweep_many(const real* x, const Array3* xa, const Geometry* g, 
                             const Array3* oa, real* total, real* lost) noexcept nogil:
     # batch_sums of many rows.
     cdef Py_ssize_t chunk, start, steps, x_step, out_step
-    cdef const real* ahead = near_tile(x, xa, g, tile, LANES if tile.chunks == 1 else 0, &x_step)
+    cdef Py_ssize_t next_one = CHUNK    # from a step to what is fetched meanwhile
+    cdef const real* ahead = near_tile(x, xa, g, tile, LANES if tile.whole else 0, &x_step)
     cdef const real* result = near_tile(<const real*> out, oa, g, tile, 0, &out_step)
+    cdef real* part = b
     cdef Span xs
     cdef Span os
-    if tile.chunks == 1:
-        sweep(b, tile.steps, far, centre, low, magic, anchor, ahead, x_step, result, out_step, True,
-              total, lost)
-        return
     place(xa, g, tile, &xs)
     nowhere(&os)
     if out != NULL:
         place(oa, g, tile, &os)
+    if tile.whole:
+        next_one = 0
     for chunk in range(tile.chunks):
         start = chunk * CHUNK
         steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
-        load_masked(x, &xs, tile, start, steps, target, b)
-        sweep(b, steps, far, centre, low, magic, anchor,
-              ahead + (start + CHUNK) * x_step if ahead != NULL else NULL, x_step,
+        if tile.whole:
+            part = b + start * LANES
+        else:
+            load_masked(x, &xs, tile, start, steps, target, b)
+        sweep(part, steps, far, centre, low, magic, anchor,
+              ahead + (start + next_one) * x_step if ahead != NULL else NULL, x_step,
               result + start * out_step if result != NULL else NULL, out_step, chunk == 0, total,
               lost)
-        if out != NULL:
+        if out != NULL and not tile.whole:
             if target != NULL:
                 keep_done(<const real*> out, &os, tile, start, steps, target, b)
             store(out, &os, tile, start, steps, <const real*> b)
@@ -439,7 +466,7 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
                             const real* magic, const real* anchor, bint far, real* b, real* out,
                             const Array3* oa, real* total, real* lost, layout how) noexcept nogil:
     # The sum of the e_j in each row, but for its target. The e_j themselves are in b for many rows
-    # of a single chunk, and else in `out`, if it is not NULL.
+    # that are whole, and else in `out`, if it is not NULL.
     cdef Py_ssize_t r
     cdef Tile tile
     if layout is many:
@@ -467,9 +494,10 @@ cdef inline void scale_many(real* out, const Array3* oa, const Geometry* g, cons
     for chunk in range(tile.chunks):
         start = chunk * CHUNK
         steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
-        if tile.chunks > 1:
+        if not tile.whole:
             load(<const real*> out, &span, tile, start, steps, <real> 0.0, b)
-        store_scaled(out, &span, tile, start, steps, b, factor, factor_low)
+        store_scaled(out, &span, tile, start, steps, b + start * LANES if tile.whole else b,
+                     factor, factor_low)
 
 
 cdef void scale_section(real* row, Py_ssize_t step, Py_ssize_t k, real factor, real factor_low,

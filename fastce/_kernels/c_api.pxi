@@ -16,7 +16,7 @@ cdef void c_softmax_family(int op, bint wide, const void* x, Py_ssize_t k, void*
     single_row(&g, &xa, x, k)
     ya = xa
     ya.data = out
-    softmax_tile_number(op, &g, &xa, &ya, row, False, 0, wide)
+    softmax_tile_number(op, &g, &xa, &ya, row, False, 0, NULL, wide)
 
 
 cdef void c_cross_entropy(bint wide, const void* x, Py_ssize_t k, int64_t target, void* value,
@@ -32,7 +32,7 @@ cdef void c_cross_entropy(bint wide, const void* x, Py_ssize_t k, int64_t target
     a.value = value
     a.smoothing = a.z_loss = 0
     a.temperature = a.scale = 1
-    xent_number(&a, False, 0, wide)
+    xent_number(&a, False, 0, NULL, wide)
 
 
 CAPSULES = {

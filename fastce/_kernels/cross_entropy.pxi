@@ -239,7 +239,8 @@ cdef inline void store_values(real* value, Py_ssize_t rows, const Py_ssize_t* ta
             value[l] = <real> 0.0 if target[l] == IGNORED else cost[l]
 
 
-cdef void index_batch(const Xent* a, const Tile* batch, real kind, layout how) noexcept nogil:
+cdef void index_batch(const Xent* a, const Tile* batch, real* room, real kind,
+                      layout how) noexcept nogil:
     # Value and gradient where the targets are classes. (With label smoothing, where the other classes
     # have coefficients, dense_batches.pxi does its part.)
     cdef const real* x = <const real*> a.x.data
@@ -256,7 +257,8 @@ cdef void index_batch(const Xent* a, const Tile* batch, real kind, layout how) n
     cdef Py_ssize_t lanes = lanes_of(batch, kind)
     cdef Py_ssize_t l
     cdef Py_ssize_t target[LANES]
-    cdef real b[CHUNK * LANES]
+    cdef real chunk[CHUNK * LANES]
+    cdef real* b = room if room != NULL else chunk
     # One number a row:
     cdef real below[LANES]          # the largest logit but the target's
     cdef real m[LANES]
@@ -772,14 +774,16 @@ cdef inline bint in_batches(const Xent* a) noexcept nogil:
     return a.v.data == NULL and (a.probabilities.data == NULL or a.weight == NULL)
 
 
-cdef inline void xent_batch(const Xent* a, const Tile* batch, real kind, layout how) noexcept nogil:
+cdef inline void xent_batch(const Xent* a, const Tile* batch, real* room, real kind,
+                            layout how) noexcept nogil:
     if by_index(a):
-        index_batch(a, batch, kind, how)
+        index_batch(a, batch, room, kind, how)
     else:
         dense_batch(a, batch, kind, how)
 
 
-cdef inline void xent_number(const Xent* a, bint beside, Py_ssize_t t, bint wide) noexcept nogil:
+cdef inline void xent_number(const Xent* a, bint beside, Py_ssize_t t, void* room,
+                             bint wide) noexcept nogil:
     # Batch number t, or tile number t.
     cdef Tile tile
     if not in_batches(a):
@@ -789,16 +793,16 @@ cdef inline void xent_number(const Xent* a, bint beside, Py_ssize_t t, bint wide
         else:
             xent_tile[float](a, &tile, 0)
         return
-    tile = batch_number(&a.g, t, beside)
+    tile = batch_number(&a.g, t, beside, room)
     if beside:
         if wide:
-            xent_batch[double, many](a, &tile, 0, 0)
+            xent_batch[double, many](a, &tile, <double*> room, 0, 0)
         else:
-            xent_batch[float, many](a, &tile, 0, 0)
+            xent_batch[float, many](a, &tile, <float*> room, 0, 0)
     elif wide:
-        xent_batch[double, in_turn](a, &tile, 0, 0)
+        xent_batch[double, in_turn](a, &tile, NULL, 0, 0)
     else:
-        xent_batch[float, in_turn](a, &tile, 0, 0)
+        xent_batch[float, in_turn](a, &tile, NULL, 0, 0)
 
 
 cdef void xent_run(const Xent* a, bint wide) noexcept nogil:
@@ -806,15 +810,19 @@ cdef void xent_run(const Xent* a, bint wide) noexcept nogil:
     cdef Py_ssize_t count = tile_count(&a.g, beside)
     cdef Py_ssize_t t
     cdef int threads
+    cdef void* room = NULL
     if in_batches(a):
         count = batch_count(&a.g, beside)
         threads = outer_team(&a.g, count, beside)
+        if by_index(a) and a.smoothing == 0:
+            room = make_room(&a.g, beside, threads, wide)
     else:
         threads = team(<double> a.g.outer * a.g.k * a.g.inner, count)
     if threads == 1:
         for t in range(count):
-            xent_number(a, beside, t, wide)
+            xent_number(a, beside, t, room, wide)
     else:
         for t in prange(count, num_threads=threads, schedule="static"):
-            xent_number(a, beside, t, wide)
+            xent_number(a, beside, t, room_of(room, &a.g, threadid(), wide), wide)
+    free(room)
     feclearexcept(FE_ALL_EXCEPT)

@@ -115,7 +115,7 @@ cdef inline void signs_to_infinity(real* row, Py_ssize_t step, Py_ssize_t k) noe
 
 
 cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array3* ya, real* row,
-                        const Tile* batch, real kind, layout how) noexcept nogil:
+                        const Tile* batch, real* room, real kind, layout how) noexcept nogil:
     # SOFTMAX, LOGSUMEXP and its backward. x (outer, k, inner); y the same, or row (outer * inner,).
     cdef const real* x = <const real*> xa.data
     cdef real* out = <real*> ya.data
@@ -124,7 +124,8 @@ cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array
     cdef bint near_one = False
     cdef Py_ssize_t lanes = lanes_of(batch, kind)
     cdef Py_ssize_t l
-    cdef real b[CHUNK * LANES]
+    cdef real chunk[CHUNK * LANES]
+    cdef real* b = room if room != NULL else chunk
     # One number a row:
     cdef real m[LANES]
     cdef real anchor[LANES]
@@ -527,15 +528,15 @@ cdef inline bint op_in_batches(int op) noexcept nogil:
 
 
 cdef inline void any_batch(int op, const Geometry* g, const Array3* x, const Array3* y, real* row,
-                           const Tile* batch, real kind, layout how) noexcept nogil:
+                           const Tile* batch, real* room, real kind, layout how) noexcept nogil:
     if op == LOG_SOFTMAX:
         log_softmax_batch(g, x, y, batch, kind, how)
     else:
-        softmax_batch(op, g, x, y, row, batch, kind, how)
+        softmax_batch(op, g, x, y, row, batch, room, kind, how)
 
 
 cdef inline void softmax_tile_number(int op, const Geometry* g, const Array3* x, const Array3* y,
-                                     void* row, bint beside, Py_ssize_t t,
+                                     void* row, bint beside, Py_ssize_t t, void* room,
                                      bint wide) noexcept nogil:
     # Tile number t, or batch number t.
     cdef Tile tile
@@ -546,16 +547,16 @@ cdef inline void softmax_tile_number(int op, const Geometry* g, const Array3* x,
         else:
             entropy_tile[float](g, x, <float*> row, &tile, 0)
         return
-    tile = batch_number(g, t, beside)
+    tile = batch_number(g, t, beside, room)
     if beside:
         if wide:
-            any_batch[double, many](op, g, x, y, <double*> row, &tile, 0, 0)
+            any_batch[double, many](op, g, x, y, <double*> row, &tile, <double*> room, 0, 0)
         else:
-            any_batch[float, many](op, g, x, y, <float*> row, &tile, 0, 0)
+            any_batch[float, many](op, g, x, y, <float*> row, &tile, <float*> room, 0, 0)
     elif wide:
-        any_batch[double, in_turn](op, g, x, y, <double*> row, &tile, 0, 0)
+        any_batch[double, in_turn](op, g, x, y, <double*> row, &tile, NULL, 0, 0)
     else:
-        any_batch[float, in_turn](op, g, x, y, <float*> row, &tile, 0, 0)
+        any_batch[float, in_turn](op, g, x, y, <float*> row, &tile, NULL, 0, 0)
 
 
 cdef void array3(object array, Array3* out):
@@ -594,16 +595,21 @@ cdef void softmax_run(int op, const Geometry* g, const Array3* x, const Array3* 
     cdef Py_ssize_t count = batch_count(g, beside) if op_in_batches(op) else tile_count(g, beside)
     cdef Py_ssize_t t
     cdef int threads
+    cdef void* room = NULL
     if op_in_batches(op):
         threads = outer_team(g, count, beside)
+        if op != LOG_SOFTMAX:
+            room = make_room(g, beside, threads, wide)
     else:
         threads = team(<double> g.outer * g.k * g.inner, count)
     if threads == 1:
         for t in range(count):
-            softmax_tile_number(op, g, x, y, row, beside, t, wide)
+            softmax_tile_number(op, g, x, y, row, beside, t, room, wide)
     else:
         for t in prange(count, num_threads=threads, schedule="static"):
-            softmax_tile_number(op, g, x, y, row, beside, t, wide)
+            softmax_tile_number(op, g, x, y, row, beside, t, room_of(room, g, threadid(), wide),
+                                wide)
+    free(room)
     feclearexcept(FE_ALL_EXCEPT)
 
 

@@ -89,6 +89,7 @@ cdef struct Tile:
     bint single                     # one row
     Py_ssize_t steps
     Py_ssize_t chunks
+    bint whole                      # all of it has room in a buffer
     Py_ssize_t last                 # lanes in use at the last step
     Py_ssize_t lanes                # lanes in use at the others
 
@@ -115,6 +116,7 @@ cdef inline Tile tile_at(const Geometry* g, Py_ssize_t first, Py_ssize_t rows,
         tile.last = rows
         tile.lanes = rows
     tile.chunks = (tile.steps + CHUNK - 1) // CHUNK
+    tile.whole = tile.chunks == 1
     return tile
 
 
