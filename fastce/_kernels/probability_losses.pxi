@@ -72,12 +72,9 @@ cdef inline void terms_of(int op, const real* x, const real* c, Py_ssize_t steps
         value[l] = total[l] + lost[l] if lost[l] == lost[l] else total[l]
 
 
-cdef inline void terms_pass(int op, const real* x, const real* c, Py_ssize_t steps, bint curved,
-                            real* value, real* grad, real* hess) noexcept nogil:
-    # value[l] += the terms of the steps; grad and hess (steps, LANES) their derivatives. Each op
-    # has a loop of its own, as a choice inside the loop would keep it from being vectorised.
-    cdef Py_ssize_t i
-    cdef real zero = <real> 0.0
+cdef inline void sum_terms(int op, const real* x, const real* c, Py_ssize_t steps,
+                           real* value) noexcept nogil:
+    # terms_of, with a loop of its own for each op: a choice inside keeps it from being vectorised.
     if op == NLL:
         terms_of(NLL, x, c, steps, value)
     elif op == CCE:
@@ -88,14 +85,19 @@ cdef inline void terms_pass(int op, const real* x, const real* c, Py_ssize_t ste
         terms_of(ENTROPY_P, x, c, steps, value)
     else:
         terms_of(JS, x, c, steps, value)
-    if not curved:
-        return
+
+
+cdef inline void derivatives(int op, const real* x, const real* c, Py_ssize_t n, real* grad,
+                             real* hess) noexcept nogil:
+    # Of n terms; grad may be x.
+    cdef Py_ssize_t i
+    cdef real zero = <real> 0.0
     if op == CCE:
-        for i in range(steps * LANES):
-            grad[i] = zero if c[i] == 0 else -c[i] / (x[i] + zero)
+        for i in range(n):
             hess[i] = zero if c[i] == 0 else c[i] / x[i] / x[i]
+            grad[i] = zero if c[i] == 0 else -c[i] / (x[i] + zero)
     else:
-        for i in range(steps * LANES):
+        for i in range(n):
             grad[i] = zero - c[i]
             hess[i] = zero
 
@@ -188,7 +190,9 @@ cdef void probability_tile(int op, const Xent* a, const Tile* tile, real kind) n
                 j = (<Py_ssize_t> target[l] - start) * LANES + l
                 c[j] = c[j] + target_w[l]
         clear_ignored(ignored, any_ignored, steps, c)
-        terms_pass(op, b, c, steps, curved, raw, grad, hess)
+        sum_terms(op, b, c, steps, raw)
+        if curved:
+            derivatives(op, b, c, steps * LANES, grad, hess)
         if a.v.data != NULL:
             load(<const real*> a.v.data, &vs, tile, start, steps, zero, c)
             for i in range(steps * LANES):
@@ -229,8 +233,8 @@ cdef bint has_nan(const real* x, Py_ssize_t k) noexcept nogil:
     return found != 0
 
 
-cdef void nll_row(const Xent* a, Py_ssize_t r, real kind) noexcept nogil:
-    # NLL of a row that is a run of memory: all but the target's derivative is 0.
+cdef void class_row(int op, const Xent* a, Py_ssize_t r, real kind) noexcept nogil:
+    # A row with a class for a target: of its terms and derivatives all but the target's are 0.
     cdef const real* x = row_at(<real*> a.x.data, &a.x, &a.g, r)
     cdef real* value = <real*> a.value
     cdef real* grad
@@ -238,26 +242,91 @@ cdef void nll_row(const Xent* a, Py_ssize_t r, real kind) noexcept nogil:
     cdef bint ignored = target == a.ignore
     cdef bint spoiled = not ignored and has_nan(x, a.g.k)
     cdef real omega = (<const real*> a.row_weight)[r] if a.row_weight != NULL else <real> 1.0
+    cdef real factor = <real> a.scale * omega
     cdef real empty = <real> NAN if spoiled else <real> 0.0
-    cdef real c = <real> 1.0
-    if a.weight != NULL and not ignored:
-        c = (<const real*> a.weight)[target]
-    if value != NULL and ignored:
-        value[r] = 0
-    elif value != NULL:
-        value[r] = <real> NAN if spoiled else <real> 0.0 if c == 0 else -c * x[target]
-        value[r] = times(omega, value[r] + <real> 0.0)
+    cdef real c = <real> 0.0
+    cdef real t = <real> 1.0
+    cdef real slope, curve
+    if not ignored:
+        t = x[target]
+        c = (<const real*> a.weight)[target] if a.weight != NULL else <real> 1.0
+    if value != NULL:
+        value[r] = empty
+        if not ignored and not spoiled:
+            value[r] = times(omega, term(op, t, c) + <real> 0.0)
+    derivatives(op, &t, &c, 1, &slope, &curve)
+    if a.v.data != NULL and not ignored:
+        slope = times(curve, row_at(<real*> a.v.data, &a.v, &a.g, r)[target * a.v.k])
     if a.grad.data != NULL:
         fill_row(<real*> a.grad.data, &a.grad, &a.g, r, empty)
-        if not ignored and not spoiled and a.v.data == NULL:
+        if not ignored and not spoiled:
             grad = row_at(<real*> a.grad.data, &a.grad, &a.g, r)
-            grad[target * a.grad.k] = <real> 0.0 - times(<real> a.scale * omega, c)
-    fill_row(<real*> a.hess.data, &a.hess, &a.g, r, empty)
+            grad[target * a.grad.k] = times(factor, slope) + <real> 0.0
+    if a.hess.data != NULL:
+        fill_row(<real*> a.hess.data, &a.hess, &a.g, r, empty)
+        if not ignored and not spoiled:
+            grad = row_at(<real*> a.hess.data, &a.hess, &a.g, r)
+            grad[target * a.hess.k] = times(factor, curve) + <real> 0.0
+
+
+cdef void dense_row(int op, const Xent* a, Py_ssize_t r, real kind) noexcept nogil:
+    # A row of probabilities, or without targets; value and gradient.
+    cdef const real* x = row_at(<real*> a.x.data, &a.x, &a.g, r)
+    cdef const real* c = x
+    cdef real* value = <real*> a.value
+    cdef real* grad
+    cdef real omega = (<const real*> a.row_weight)[r] if a.row_weight != NULL else <real> 1.0
+    cdef real factor = <real> a.scale * omega
+    cdef Py_ssize_t k = a.g.k
+    cdef Py_ssize_t whole = k // LANES
+    cdef Py_ssize_t rest = k - whole * LANES
+    cdef Py_ssize_t chunk, i
+    cdef real raw[LANES]
+    cdef real last_x[LANES]
+    cdef real last_c[LANES]
+    cdef real unused[LANES]
+    if a.probabilities.data != NULL:
+        c = row_at(<real*> a.probabilities.data, &a.probabilities, &a.g, r)
+    if value != NULL:
+        fill_lanes(raw, <real> 0.0)
+        for chunk in range((whole + CHUNK - 1) // CHUNK):
+            i = chunk * CHUNK * LANES
+            sum_terms(op, x + i, c + i, min(whole - chunk * CHUNK, <Py_ssize_t> CHUNK), raw)
+        fill_lanes(last_x, <real> 0.0)
+        fill_lanes(last_c, <real> 0.0)
+        memcpy(last_x, x + whole * LANES, rest * sizeof(real))
+        memcpy(last_c, c + whole * LANES, rest * sizeof(real))
+        sum_terms(op, last_x, last_c, 1, raw)
+        value[r] = times(omega, tree_sum(raw) + <real> 0.0)
+    if a.grad.data == NULL:
+        return
+    if has_nan(x, k):
+        fill_row(<real*> a.grad.data, &a.grad, &a.g, r, <real> NAN)
+        return
+    grad = row_at(<real*> a.grad.data, &a.grad, &a.g, r)
+    for i in range((k + LANES - 1) // LANES):
+        rest = min(k - i * LANES, <Py_ssize_t> LANES)
+        derivatives(op, x + i * LANES, c + i * LANES, rest, grad + i * LANES, unused)
+    for i in range(k):
+        grad[i] = times(factor, grad[i]) + <real> 0.0
 
 
 cdef inline bint by_rows(int op, const Xent* a) noexcept nogil:
-    # Whether nll_row will do.
-    return op == NLL and a.labels != NULL and a.smoothing == 0 and a.x.k == 1
+    # Whether class_row or dense_row will do: rows are runs of memory, and not too short.
+    if a.smoothing != 0 or a.x.k != 1:
+        return False
+    if a.labels != NULL:
+        return True
+    return (a.weight == NULL and a.hess.data == NULL and a.v.data == NULL and a.g.k >= LANES
+            and (a.probabilities.data == NULL or a.probabilities.k == 1)
+            and (a.grad.data == NULL or a.grad.k == 1))
+
+
+cdef inline void any_row(int op, const Xent* a, Py_ssize_t r, real kind) noexcept nogil:
+    if a.labels != NULL:
+        class_row(op, a, r, kind)
+    else:
+        dense_row(op, a, r, kind)
 
 
 cdef inline void probability_tile_number(int op, const Xent* a, bint beside, Py_ssize_t t,
@@ -265,9 +334,9 @@ cdef inline void probability_tile_number(int op, const Xent* a, bint beside, Py_
     cdef Tile tile
     if by_rows(op, a):
         if wide:
-            nll_row[double](a, t, 0)
+            any_row[double](op, a, t, 0)
         else:
-            nll_row[float](a, t, 0)
+            any_row[float](op, a, t, 0)
         return
     tile = tile_number(&a.g, t, beside)
     if wide:
