@@ -286,6 +286,19 @@ class Loss:
         )
 
 
+class _RowLoss(Loss):
+    """A loss over rows of classes, which has a short way in."""
+
+    def __init__(self, name):
+        super().__init__(name)
+        self._operation = kernels.ROW_LOSSES[name]
+
+    def _plain(self, logits, target, want, out, options):
+        return kernels.plain_row_loss(
+            self._operation, self._own_options, logits, target, want, out, options
+        )
+
+
 def keyword_parameters(function):
     """List the parameters that are given by keyword only."""
     given = inspect.signature(function).parameters.values()
@@ -441,7 +454,7 @@ def _label_smoothing(value):
     return _arrays.number("label_smoothing", value, "in [0, 1]", lambda e: 0 <= e <= 1)
 
 
-class CrossEntropy(Loss):
+class CrossEntropy(_RowLoss):
     """Cross-entropy of logits with a class, or with probabilities.
 
     With p = softmax(logits / temperature), the value of a sample is ::
@@ -533,11 +546,8 @@ class CrossEntropy(Loss):
         job.set_target(target, weight, ignore_index)
         return job
 
-    def _plain(self, logits, target, want, out, options):
-        return kernels.plain_cross_entropy(logits, target, want, out, options)
 
-
-class NLLLoss(Loss):
+class NLLLoss(_RowLoss):
     """Negative log-likelihood: -weight_t log p_t, for log-probabilities and a class t.
 
     It is linear: its gradient is -weight_t at the target and 0 elsewhere, its Hessian 0.
@@ -573,7 +583,7 @@ class NLLLoss(Loss):
         return job
 
 
-class CategoricalCrossEntropy(Loss):
+class CategoricalCrossEntropy(_RowLoss):
     """Cross-entropy of probabilities: -sum_j c_j log p_j.
 
     c_j = weight_j (t_j (1 - eps) + eps / k), t being the target (one-hot for an index) and eps the
@@ -617,7 +627,7 @@ class CategoricalCrossEntropy(Loss):
         return job
 
 
-class KLDivergence(Loss):
+class KLDivergence(_RowLoss):
     """Kullback-Leibler divergence sum_j p_j (log p_j - log q_j) of probabilities p from q.
 
     The gradient with respect to log q is -p_j, the Hessian 0. Where p_j is 0 the term is 0.

@@ -13,7 +13,10 @@ METHODS = ("__call__", "grad", "value_and_grad", "grad_and_hess")
 REDUCTIONS = ("mean", "sum", "none")
 # What keeps each loss from the short way, and means nothing.
 GENERAL = {
-    "cross_entropy": {"axis": np.int64(-1)},
+    **dict.fromkeys(
+        ("cross_entropy", "nll_loss", "categorical_cross_entropy", "kl_divergence"),
+        {"axis": np.int64(-1)},
+    ),
     "binary_cross_entropy_with_logits": {"label_smoothing": np.float64(0.0)},
 }
 
@@ -48,6 +51,22 @@ def class_calls(dtype):
     yield labels, {"ignore_index": 3}
 
 
+def calls_with(*names):
+    """Give those of class_calls whose options a loss has."""
+
+    def calls(dtype):
+        for target, options in class_calls(dtype):
+            if options.keys() <= {*names, "sample_weight"}:
+                yield target, options
+
+    return calls
+
+
+def of_kind(kinds, calls):
+    """Give those of `calls` whose target is of one of the kinds of dtype."""
+    return lambda dtype: (call for call in calls(dtype) if call[0].dtype.kind in kinds)
+
+
 def binary_calls(dtype):
     """Give targets and options of binary_cross_entropy_with_logits."""
     rng = seeded("binary", dtype.__name__)
@@ -62,7 +81,13 @@ def binary_calls(dtype):
         yield rng.integers(0, 2, (N, K)).astype(dtype), options
 
 
-CALLS = {"cross_entropy": class_calls, "binary_cross_entropy_with_logits": binary_calls}
+CALLS = {
+    "cross_entropy": class_calls,
+    "nll_loss": of_kind("i", calls_with("weight", "ignore_index")),
+    "categorical_cross_entropy": calls_with("weight", "ignore_index", "label_smoothing"),
+    "kl_divergence": of_kind("f", calls_with()),
+    "binary_cross_entropy_with_logits": binary_calls,
+}
 
 
 @dtypes
@@ -72,7 +97,7 @@ CALLS = {"cross_entropy": class_calls, "binary_cross_entropy_with_logits": binar
 @pytest.mark.parametrize("loss", CALLS)
 def test_same_bits(loss, method, reduction, dtype):
     """With every two options, with and without `out`."""
-    logits = seeded("logits").normal(size=(N, K)).astype(dtype)
+    logits = seeded("logits").uniform(0, 1, size=(N, K)).astype(dtype)
     call = getattr(getattr(fastce, loss), method)
     for target, options in CALLS[loss](dtype):
         general = GENERAL[loss] | options
@@ -99,6 +124,10 @@ BAD_OPTIONS = [
     ("cross_entropy", {"reduction": "Mean"}, "reduction"),
     ("cross_entropy", {"axis": 5}, "axis"),
     ("cross_entropy", {"temprature": 1.0}, "temprature"),
+    ("nll_loss", {"temperature": 2.0}, "temperature"),
+    ("categorical_cross_entropy", {"z_loss": 0.5}, "z_loss"),
+    ("cross_entropy", {"weight": [1.0, 2.0]}, "weight"),
+    ("cross_entropy", {"sample_weight": "abc"}, "sample_weight"),
     ("binary_cross_entropy_with_logits", {"pos_weight": -1.0}, "pos_weight"),
     ("binary_cross_entropy_with_logits", {"pos_weight": float("nan")}, "pos_weight"),
     ("binary_cross_entropy_with_logits", {"weight": np.full((N, K), -1.0)}, "weight"),
@@ -113,7 +142,7 @@ BAD_OPTIONS = [
 def test_refused_before_writing(loss, options, name, method):
     """What the general way refuses is refused, by name, and `out` stays as it was."""
     logits = np.zeros((N, K))
-    target = np.zeros(N, np.int64) if loss == "cross_entropy" else np.zeros((N, K))
+    target = np.zeros((N, K)) if loss.startswith("binary") else np.zeros(N, np.int64)
     outs = [np.full_like(logits, 7) for _ in range(2)]
     given = {}
     if method != "__call__":

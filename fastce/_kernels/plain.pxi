@@ -159,7 +159,7 @@ cdef tuple plain_pair(object out, object logits):
 
 
 cdef bint spared(object array, object grad, object hess) noexcept:
-    # Whether writing the derivatives leaves an array as it is; any may be None.
+    # Whether writing the derivatives leaves a plain array as it is; any may be None.
     return array is None or ((grad is None or apart(grad, array))
                              and (hess is None or apart(hess, array)))
 
@@ -250,8 +250,9 @@ def plain_binary(logits, target, int want, out, dict options):
             elif name == "weight" or name == "sample_weight":
                 if given is None:
                     continue
-                if a.weight.data != NULL or not spared(given, grad, hess) or \
-                        not plain_weights(given, logits, 0, nd, &a.weight.data):
+                if a.weight.data != NULL or \
+                        not plain_weights(given, logits, 0, nd, &a.weight.data) or \
+                        not spared(given, grad, hess):
                     return None
                 flat_array(given, &a.weight)
                 if name == "sample_weight":
@@ -362,15 +363,21 @@ cdef bint is_class_array(object target, object logits) noexcept:
     return True
 
 
-cdef bint plain_options(dict options, object logits, object grad, object hess, Xent* a,
-                        int* reduction) noexcept:
-    # Take the options into a and `reduction`; whether all are plain.
+cdef bint plain_options(dict options, frozenset own, object logits, object grad, object hess,
+                        Xent* a, int* reduction) noexcept:
+    # Take the options into a and `reduction`; whether all are plain, and the loss's own or everyone's.
     cdef int nd = cnp.PyArray_NDIM(logits)
     for name, given in options.items():
         if name == "reduction":
             reduction[0] = plain_reduction(given)
             if reduction[0] < 0:
                 return False
+        elif name == "sample_weight":
+            if not (plain_weights(given, logits, 0, nd - 1, <void**> &a.row_weight)
+                    and spared(given, grad, hess)):
+                return False
+        elif name not in own:
+            return False
         elif name == "axis":
             if type(given) is not int or not (given == -1 or given == nd - 1):
                 return False
@@ -388,20 +395,19 @@ cdef bint plain_options(dict options, object logits, object grad, object hess, X
             if not plain_number(given, 1e-300, 1e300, &a.temperature):
                 return False
         elif name == "weight":
-            if not (spared(given, grad, hess)
-                    and plain_weights(given, logits, nd - 1, nd, <void**> &a.weight)):
-                return False
-        elif name == "sample_weight":
-            if not (spared(given, grad, hess)
-                    and plain_weights(given, logits, 0, nd - 1, <void**> &a.row_weight)):
+            if not (plain_weights(given, logits, nd - 1, nd, <void**> &a.weight)
+                    and spared(given, grad, hess)):
                 return False
         else:
             return False
     return True
 
 
-def plain_cross_entropy(logits, target, int want, out, dict options):
-    """Return what the cross-entropy's methods do, or None if the call is not a plain one."""
+def plain_row_loss(int op, frozenset own, logits, target, int want, out, dict options):
+    """Return what a loss's methods do, or None if the call is not a plain one.
+
+    `op` is one of ROW_LOSSES, `own` what options it has beside those of every loss.
+    """
     if not is_plain_float(logits):
         return None
     cdef bint wide = cnp.PyArray_TYPE(logits) == cnp.NPY_DOUBLE
@@ -434,6 +440,8 @@ def plain_cross_entropy(logits, target, int want, out, dict options):
         a.labels = <const int64_t*> cnp.PyArray_DATA(target)
     elif not (is_plain_float(target) and alike(target, logits)):
         return None
+    if op == (KL if a.labels != NULL else NLL) or (op == CCE and not in_unit_interval(logits)):
+        return None
     if a.labels != &label and not spared(target, grad, hess):
         return None
     classes_last(logits, &a.g, &a.x)
@@ -442,7 +450,7 @@ def plain_cross_entropy(logits, target, int want, out, dict options):
     a.weight = a.row_weight = NULL
     a.smoothing = a.z_loss = 0
     a.temperature = 1
-    if n == 0 or (options and not plain_options(options, logits, grad, hess, &a, &reduction)):
+    if n == 0 or (options and not plain_options(options, own, logits, grad, hess, &a, &reduction)):
         return None
     a.x.divisor = a.temperature
     if a.labels != NULL:
@@ -483,7 +491,10 @@ def plain_cross_entropy(logits, target, int want, out, dict options):
         a.hess = a.grad
         a.hess.data = cnp.PyArray_DATA(hess)
     with nogil:
-        xent_run(&a, wide)
+        if op == CROSS_ENTROPY:
+            xent_run(&a, wide)
+        else:
+            probability_run(op, &a, wide)
         if want & VALUE and reduction != NONE:
             if wide:
                 total = sum_of[double](<const double*> room, n)
