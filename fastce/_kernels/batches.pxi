@@ -9,6 +9,9 @@
 #   in_turn   long rows, one after the other, each a chunk at a time from where it lies, and the e_j
 #             wait in the result; only rows that are not runs of memory go through a buffer
 #
+# Results too large for the caches are written past them (`streamed`), as a line that is fetched only
+# to be overwritten takes longer than it is worth; then the e_j of long rows wait in a buffer.
+#
 # A very long row is cut into SECTIONS, whatever the number of threads, which then share it.
 
 ctypedef char in_turn
@@ -24,6 +27,9 @@ cdef enum:
     AHEAD_ITEMS = 65536             # a row longer than this is not fetched ahead
     SECTIONS = 64                   # of a row of more than so many chunks
     ROOM_STEPS = 1024               # of a tile that is whole in a buffer from `make_room`
+    STREAMED_BYTES = 1 << 21        # of the smallest result of many rows that is streamed
+    STREAMED_LONG = 1 << 26         # of rows in turn
+    STREAMED_ROW = 4096             # and classes of such a row
 
 
 cdef inline Py_ssize_t batch_size(const Geometry* g, bint side_by_side) noexcept nogil:
@@ -32,30 +38,62 @@ cdef inline Py_ssize_t batch_size(const Geometry* g, bint side_by_side) noexcept
     return max(<Py_ssize_t> 1, min(<Py_ssize_t> LANES, <Py_ssize_t> BATCH_ITEMS // g.k))
 
 
-cdef inline Tile batch_number(const Geometry* g, Py_ssize_t t, bint side_by_side,
-                              const void* room) noexcept nogil:
-    cdef Py_ssize_t size = batch_size(g, side_by_side)
+cdef struct Work:
+    # How the batches of a call are computed.
+    bint beside                     # `many`, not `in_turn`
+    bint streamed
+    Py_ssize_t count
+    int threads
+    size_t size                     # bytes of a thread's buffer
+    char* room                      # their buffers, or NULL
+
+
+cdef Work work_on(const Geometry* g, const Array3* x, const Array3* y, bint wide) noexcept nogil:
+    # For logits x and results y, whose data may be NULL.
+    cdef Work work
+    cdef size_t item = sizeof(double) if wide else sizeof(float)
+    work.beside = side_by_side(g, x)
+    work.streamed = (FASTCE_HAS_EXP_LANES and y.data != NULL and y.data != x.data
+                     and g.outer * g.k * g.inner * item >= <size_t> (
+                         STREAMED_BYTES if work.beside else STREAMED_LONG))
+    work.count = batch_count(g, work.beside)
+    work.threads = outer_team(g, work.count, work.beside)
+    work.size = 0
+    work.room = NULL
+    return work
+
+
+cdef void make_room(Work* work, const Geometry* g, const Array3* y, bint wide) noexcept nogil:
+    # A buffer for each thread: for a tile of many rows that has more than a chunk but stays in the
+    # second-level cache, or for the e_j of a batch of long rows. To be freed.
+    cdef size_t item = sizeof(double) if wide else sizeof(float)
+    if work.beside and CHUNK < g.k <= ROOM_STEPS:
+        work.size = g.k * LANES * item
+    elif not work.beside and work.streamed and y.k == 1 and STREAMED_ROW <= g.k <= BATCH_ITEMS:
+        work.size = BATCH_ITEMS * item
+    if work.size > 0:
+        work.room = <char*> malloc(work.threads * work.size)
+
+
+cdef inline void* room_of(const Work* work, int thread) noexcept nogil:
+    return NULL if work.room == NULL else work.room + thread * work.size
+
+
+cdef inline Tile batch_number(const Geometry* g, Py_ssize_t t, const Work* work) noexcept nogil:
+    cdef Py_ssize_t size = batch_size(g, work.beside)
     cdef Tile batch = tile_at(g, t * size, min(size, g.outer * g.inner - t * size),
-                              not side_by_side)
-    batch.whole |= room != NULL
+                              not work.beside)
+    batch.whole |= work.beside and work.room != NULL
+    batch.streamed = work.streamed
     return batch
 
 
-cdef inline size_t room_size(const Geometry* g, bint wide) noexcept nogil:
-    # In bytes, of a buffer for a tile of many rows.
-    return g.k * LANES * (sizeof(double) if wide else sizeof(float))
-
-
-cdef void* make_room(const Geometry* g, bint side_by_side, int threads, bint wide) noexcept nogil:
-    # A buffer for each thread, where a tile of many rows has more than a chunk but would stay in
-    # the second-level cache; NULL where not. To be freed.
-    if not side_by_side or g.k <= CHUNK or g.k > ROOM_STEPS:
-        return NULL
-    return malloc(threads * room_size(g, wide))
-
-
-cdef inline void* room_of(void* room, const Geometry* g, int thread, bint wide) noexcept nogil:
-    return NULL if room == NULL else <char*> room + thread * room_size(g, wide)
+cdef inline void wait_in(real* room, const Geometry* g, const Tile* batch,
+                         Array3* waiting) noexcept nogil:
+    # A buffer as an array of the batch's rows, by their numbers among all.
+    waiting.data = room - batch.first * g.k
+    waiting.outer, waiting.k, waiting.inner = g.inner * g.k, 1, g.k
+    waiting.divisor = 1
 
 
 cdef inline Py_ssize_t lanes_of(const Tile* batch, real kind) noexcept nogil:
@@ -372,7 +410,7 @@ cdef inline void sweep_many(const real* x, const Array3* xa, const Geometry* g, 
     cdef Py_ssize_t chunk, start, steps, x_step, out_step
     cdef Py_ssize_t next_one = CHUNK    # from a step to what is fetched meanwhile
     cdef const real* ahead = near_tile(x, xa, g, tile, LANES if tile.whole else 0, &x_step)
-    cdef const real* result = near_tile(<const real*> out, oa, g, tile, 0, &out_step)
+    cdef const real* result = NULL
     cdef real* part = b
     cdef Span xs
     cdef Span os
@@ -380,6 +418,9 @@ cdef inline void sweep_many(const real* x, const Array3* xa, const Geometry* g, 
     nowhere(&os)
     if out != NULL:
         place(oa, g, tile, &os)
+    out_step = 0
+    if not tile.streamed:
+        result = near_tile(<const real*> out, oa, g, tile, 0, &out_step)
     if tile.whole:
         next_one = 0
     for chunk in range(tile.chunks):
@@ -486,11 +527,23 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
 
 
 cdef inline void scale_many(real* out, const Array3* oa, const Geometry* g, const Tile* tile,
-                            real* b, const real* factor, const real* factor_low) noexcept nogil:
+                            const Py_ssize_t* target, const real* at_target, real* b,
+                            const real* factor, const real* factor_low) noexcept nogil:
     # batch_store of many rows.
-    cdef Py_ssize_t chunk, start, steps
+    cdef Py_ssize_t chunk, start, steps, i, l
     cdef Span span
     place(oa, g, tile, &span)
+    if tile.chunks == 1 and not span.unit:
+        for i in range(tile.steps):
+            for l in range(LANES):
+                b[i * LANES + l] = b[i * LANES + l] * factor[l] + \
+                    (b[i * LANES + l] * factor_low[l] + <real> 0.0)
+        if target != NULL:
+            for l in range(tile.rows):
+                if target[l] >= 0:
+                    b[target[l] * LANES + l] = at_target[l]
+        store(out, &span, tile, 0, tile.steps, <const real*> b)
+        return
     for chunk in range(tile.chunks):
         start = chunk * CHUNK
         steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
@@ -498,6 +551,8 @@ cdef inline void scale_many(real* out, const Array3* oa, const Geometry* g, cons
             load(<const real*> out, &span, tile, start, steps, <real> 0.0, b)
         store_scaled(out, &span, tile, start, steps, b + start * LANES if tile.whole else b,
                      factor, factor_low)
+    if target != NULL:
+        store_at(out, oa, g, tile, target, at_target)
 
 
 cdef void scale_section(real* row, Py_ssize_t step, Py_ssize_t k, real factor, real factor_low,
@@ -535,20 +590,39 @@ cdef inline int outer_team(const Geometry* g, Py_ssize_t pieces, bint side_by_si
     return team(<double> g.outer * g.k * g.inner, pieces)
 
 
-cdef inline void batch_store(real* out, const Array3* oa, const Geometry* g, const Tile* batch,
-                             const Py_ssize_t* target, real* b, const real* factor,
+cdef inline void stream_row(const real* e, real* out, Py_ssize_t k, Py_ssize_t masked,
+                            real at_masked, real factor, real factor_low) noexcept nogil:
+    # out = e times the sum of two factors, past the caches; at_masked for the one that is masked.
+    if real is double:
+        fastce_stream_row_d(e, out, k, masked, at_masked, factor, factor_low)
+    else:
+        fastce_stream_row_f(e, out, k, masked, at_masked, factor, factor_low)
+
+
+cdef inline void batch_store(real* out, const Array3* oa, const real* e, const Array3* waiting,
+                             const Geometry* g, const Tile* batch, const Py_ssize_t* target,
+                             const real* at_target, real* b, const real* factor,
                              const real* factor_low, layout how) noexcept nogil:
-    # out = e_j times the sum of two factors a row; 0 in rows whose target is IGNORED.
+    # out = e_j times the sum of two factors a row, and at_target for its target, if there are any; 0
+    # in rows whose target is IGNORED. The e_j of long rows are `waiting`, maybe in `out`.
     cdef Py_ssize_t r
+    cdef real* row
     if layout is many:
-        scale_many(out, oa, g, batch, b, factor, factor_low)
+        scale_many(out, oa, g, batch, target, at_target, b, factor, factor_low)
     else:
         for r in range(batch.rows):
+            row = row_at(out, oa, g, batch.first + r)
             if target != NULL and target[r] == IGNORED:
                 fill_row(out, oa, g, batch.first + r, <real> 0.0)
+            elif e != out:
+                stream_row(row_at(<real*> e, waiting, g, batch.first + r), row, g.k,
+                           target[r] if target != NULL else <Py_ssize_t> -1,
+                           at_target[r] if target != NULL else <real> 0.0, factor[r],
+                           factor_low[r])
             else:
-                scale_row(row_at(out, oa, g, batch.first + r), oa.k, g.k, factor[r], factor_low[r],
-                          batch)
+                scale_row(row, oa.k, g.k, factor[r], factor_low[r], batch)
+                if target != NULL:
+                    row[target[r] * oa.k] = at_target[r]
 
 
 cdef inline void store_at(real* x, const Array3* xa, const Geometry* g, const Tile* batch,

@@ -8,20 +8,31 @@ cdef void single_row(Geometry* g, Array3* x, const void* row, Py_ssize_t k) noex
     x.divisor = 1
 
 
+cdef Work plain_work() noexcept nogil:
+    cdef Work work
+    work.beside = work.streamed = False
+    work.count = work.threads = 1
+    work.size = 0
+    work.room = NULL
+    return work
+
+
 cdef void c_softmax_family(int op, bint wide, const void* x, Py_ssize_t k, void* out,
                            void* row) noexcept nogil:
     cdef Geometry g
     cdef Array3 xa
     cdef Array3 ya
+    cdef Work work = plain_work()
     single_row(&g, &xa, x, k)
     ya = xa
     ya.data = out
-    softmax_tile_number(op, &g, &xa, &ya, row, False, 0, NULL, wide)
+    softmax_tile_number(op, &g, &xa, &ya, row, &work, 0, 0, wide)
 
 
 cdef void c_cross_entropy(bint wide, const void* x, Py_ssize_t k, int64_t target, void* value,
                           void* grad) noexcept nogil:
     cdef Xent a
+    cdef Work work = plain_work()
     single_row(&a.g, &a.x, x, k)
     a.grad = a.x
     a.grad.data = grad
@@ -32,7 +43,7 @@ cdef void c_cross_entropy(bint wide, const void* x, Py_ssize_t k, int64_t target
     a.value = value
     a.smoothing = a.z_loss = 0
     a.temperature = a.scale = 1
-    xent_number(&a, False, 0, NULL, wide)
+    xent_number(&a, &work, 0, 0, wide)
 
 
 CAPSULES = {

@@ -258,7 +258,9 @@ cdef void index_batch(const Xent* a, const Tile* batch, real* room, real kind,
     cdef Py_ssize_t l
     cdef Py_ssize_t target[LANES]
     cdef real chunk[CHUNK * LANES]
-    cdef real* b = room if room != NULL else chunk
+    cdef real* b = room if layout is many and room != NULL else chunk
+    cdef real* e = grad
+    cdef Array3 waiting = a.grad
     # One number a row:
     cdef real below[LANES]          # the largest logit but the target's
     cdef real m[LANES]
@@ -313,7 +315,11 @@ cdef void index_batch(const Xent* a, const Tile* batch, real* room, real kind,
         leave_to_tiles(a, batch, target_x, others, target)
         for l in range(lanes):
             w[l] = <real> (1.0 - a.smoothing) * w[l] + target_c[l]
-    batch_sums(x, &a.x, &a.g, batch, target, centre, low, magic, anchor, far, b, grad, &a.grad,
+    if layout is in_turn:
+        if room != NULL:
+            wait_in(room, &a.g, batch, &waiting)
+            e = <real*> waiting.data
+    batch_sums(x, &a.x, &a.g, batch, target, centre, low, magic, anchor, far, b, e, &waiting,
                rest, rest_low, how)
 
     for l in range(lanes):
@@ -377,12 +383,12 @@ cdef void index_batch(const Xent* a, const Tile* batch, real* room, real kind,
     if smooth:
         derive_batch(a, batch, &of, b, factor, factor_low, omega, <const real*> NULL,
                      <const real*> NULL, <const real*> NULL, target, how)
+        store_at(grad, &a.grad, &a.g, batch, target, at_target)
     elif few:
         store_few(a, batch, step_of_target, b, factor, factor_low, at_target)
-        return
     else:
-        batch_store(grad, &a.grad, &a.g, batch, target, b, factor, factor_low, how)
-    store_at(grad, &a.grad, &a.g, batch, target, at_target)
+        batch_store(grad, &a.grad, <const real*> e, &waiting, &a.g, batch, target, at_target, b,
+                    factor, factor_low, how)
 
 
 cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
@@ -782,47 +788,46 @@ cdef inline void xent_batch(const Xent* a, const Tile* batch, real* room, real k
         dense_batch(a, batch, kind, how)
 
 
-cdef inline void xent_number(const Xent* a, bint beside, Py_ssize_t t, void* room,
+cdef inline void xent_number(const Xent* a, const Work* work, Py_ssize_t t, int thread,
                              bint wide) noexcept nogil:
     # Batch number t, or tile number t.
     cdef Tile tile
+    cdef void* room = room_of(work, thread)
     if not in_batches(a):
-        tile = tile_number(&a.g, t, beside)
+        tile = tile_number(&a.g, t, work.beside)
         if wide:
             xent_tile[double](a, &tile, 0)
         else:
             xent_tile[float](a, &tile, 0)
         return
-    tile = batch_number(&a.g, t, beside, room)
-    if beside:
+    tile = batch_number(&a.g, t, work)
+    if work.beside:
         if wide:
             xent_batch[double, many](a, &tile, <double*> room, 0, 0)
         else:
             xent_batch[float, many](a, &tile, <float*> room, 0, 0)
     elif wide:
-        xent_batch[double, in_turn](a, &tile, NULL, 0, 0)
+        xent_batch[double, in_turn](a, &tile, <double*> room, 0, 0)
     else:
-        xent_batch[float, in_turn](a, &tile, NULL, 0, 0)
+        xent_batch[float, in_turn](a, &tile, <float*> room, 0, 0)
 
 
 cdef void xent_run(const Xent* a, bint wide) noexcept nogil:
-    cdef bint beside = side_by_side(&a.g, &a.x)
-    cdef Py_ssize_t count = tile_count(&a.g, beside)
+    cdef Work work = work_on(&a.g, &a.x, &a.grad, wide)
     cdef Py_ssize_t t
-    cdef int threads
-    cdef void* room = NULL
-    if in_batches(a):
-        count = batch_count(&a.g, beside)
-        threads = outer_team(&a.g, count, beside)
-        if by_index(a) and a.smoothing == 0:
-            room = make_room(&a.g, beside, threads, wide)
+    if not in_batches(a):
+        work.count = tile_count(&a.g, work.beside)
+        work.threads = team(<double> a.g.outer * a.g.k * a.g.inner, work.count)
+    elif by_index(a) and a.smoothing == 0:
+        make_room(&work, &a.g, &a.grad, wide)
     else:
-        threads = team(<double> a.g.outer * a.g.k * a.g.inner, count)
-    if threads == 1:
-        for t in range(count):
-            xent_number(a, beside, t, room, wide)
+        # Single numbers are written into the results afterwards.
+        work.streamed = False
+    if work.threads == 1:
+        for t in range(work.count):
+            xent_number(a, &work, t, 0, wide)
     else:
-        for t in prange(count, num_threads=threads, schedule="static"):
-            xent_number(a, beside, t, room_of(room, &a.g, threadid(), wide), wide)
-    free(room)
+        for t in prange(work.count, num_threads=work.threads, schedule="static"):
+            xent_number(a, &work, t, threadid(), wide)
+    free(work.room)
     feclearexcept(FE_ALL_EXCEPT)

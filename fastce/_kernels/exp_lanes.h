@@ -156,6 +156,20 @@ static inline void fastce_transpose_f(__m256 row[8])
     }
 }
 
+/* memcpy past the caches. (What orders such writes before another thread reads them is the locked
+ * instruction with which a parallel region ends and Python's lock is taken.) */
+static inline void fastce_stream(void *to, const void *from, size_t n)
+{
+    char *t = (char *) to;
+    const char *f = (const char *) from;
+    size_t head = (size_t) (-(uintptr_t) t & 63);
+    head = head < n ? head : n;
+    memcpy(t, f, head);
+    for (t += head, f += head, n -= head; n >= 64; t += 64, f += 64, n -= 64)
+        _mm512_stream_si512((__m512i *) (void *) t, _mm512_loadu_si512(f));
+    memcpy(t, f, n);
+}
+
 /* The passes, once for each type. */
 #define REAL double
 #define VEC __m512d
@@ -204,6 +218,11 @@ static inline void fastce_transpose_f(__m256 row[8])
 #define fastce_load_rows_f(x, lane, steps, b) ((void) 0)
 #define fastce_store_rows_d(x, lane, steps, b) ((void) 0)
 #define fastce_store_rows_f(x, lane, steps, b) ((void) 0)
+#define fastce_stream_row_d(e, out, k, masked, at_masked, factor, factor_low) ((void) 0)
+#define fastce_stream_row_f(e, out, k, masked, at_masked, factor, factor_low) ((void) 0)
+#define fastce_stream(to, from, n) memcpy(to, from, n)
+#define fastce_rows_of_d(run, steps, b) ((void) 0)
+#define fastce_rows_of_f(run, steps, b) ((void) 0)
 
 #endif
 #endif

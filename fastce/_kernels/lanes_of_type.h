@@ -245,6 +245,45 @@ static inline void OF(fastce_store_rows)(REAL *x, const ptrdiff_t *lane, ptrdiff
         }
 }
 
+/* The same to a local run of memory in which row follows row, and which has room for seven more.
+ * What is written too far is written again: the last columns come first. */
+static inline void OF(fastce_rows_of)(REAL *run, ptrdiff_t steps, const REAL *b)
+{
+    for (int l = 0; l < FASTCE_LANES; l += 8)
+        for (ptrdiff_t i = (steps - 1) / 8 * 8; i >= 0; i -= 8) {
+            EIGHT row[8];
+            for (int j = 0; j < 8; j++) {
+                const ptrdiff_t step = i + j < steps ? i + j : i;
+                row[j] = OP_EIGHT(loadu)(b + step * FASTCE_LANES + l);
+            }
+            OF(fastce_transpose)(row);
+            for (int j = 0; j < 8; j++)
+                OP_EIGHT(storeu)(run + (l + j) * steps + i, row[j]);
+        }
+}
+
+/* `stream_row` of batches.pxi. */
+static inline void OF(fastce_stream_row)(const REAL *e, REAL *out, ptrdiff_t k, ptrdiff_t masked,
+                                         REAL at_masked, REAL factor, REAL factor_low)
+{
+    const VEC f = OP(set1)(factor), f_low = OP(set1)(factor_low), at = OP(set1)(at_masked);
+    ptrdiff_t j = 0, count = (ptrdiff_t) ((0 - (uintptr_t) out / sizeof(REAL)) % WIDTH);
+    while (j < k) {
+        count = count && count < k - j ? count : k - j < WIDTH ? k - j : WIDTH;
+        const MASK some = (MASK) ((1u << count) - 1);
+        VEC y = OP(maskz_loadu)(some, e + j);
+        y = OP(fmadd)(y, f, OP(fmadd)(y, f_low, OP(setzero)()));
+        if ((size_t) (masked - j) < (size_t) count)
+            y = OP(mask_mov)(y, (MASK) (1u << (masked - j)), at);
+        if (count == WIDTH)
+            OP(stream)(out + j, y);
+        else
+            OP(mask_storeu)(out + j, some, y);
+        j += count;
+        count = WIDTH;
+    }
+}
+
 #undef REAL
 #undef VEC
 #undef MASK

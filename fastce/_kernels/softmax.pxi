@@ -125,7 +125,9 @@ cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array
     cdef Py_ssize_t lanes = lanes_of(batch, kind)
     cdef Py_ssize_t l
     cdef real chunk[CHUNK * LANES]
-    cdef real* b = room if room != NULL else chunk
+    cdef real* b = room if layout is many and room != NULL else chunk
+    cdef real* e = out
+    cdef Array3 waiting = ya[0]
     # One number a row:
     cdef real m[LANES]
     cdef real anchor[LANES]
@@ -141,11 +143,15 @@ cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array
     cdef real factor_low[LANES]
     cdef real y
 
+    if layout is in_turn:
+        if room != NULL:
+            wait_in(room, g, batch, &waiting)
+            e = <real*> waiting.data
     batch_load(x, xa, g, batch, <const Py_ssize_t*> NULL, <const real*> NULL, b, m, how)
     choose_anchor(m, m, lanes, anchor)
     far = choose_shift(m, lanes, centre, n, low, magic)
-    batch_sums(x, xa, g, batch, <const Py_ssize_t*> NULL, centre, low, magic, anchor, far, b, out,
-               ya, total, lost, how)
+    batch_sums(x, xa, g, batch, <const Py_ssize_t*> NULL, centre, low, magic, anchor, far, b, e,
+               &waiting, total, lost, how)
     if op == LOGSUMEXP:
         for l in range(lanes):
             of_row[l] = centre[l] + log_parts(total[l], lost[l], n[l] - lift(kind))
@@ -175,7 +181,8 @@ cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array
         factor[l] = of_row[l] * y
         factor_low[l] = product_error(of_row[l], y, factor[l]) + \
             of_row[l] * reciprocal_low(total[l], lost[l], y)
-    batch_store(out, ya, g, batch, <const Py_ssize_t*> NULL, b, factor, factor_low, how)
+    batch_store(out, ya, <const real*> e, &waiting, g, batch, <const Py_ssize_t*> NULL,
+                <const real*> NULL, b, factor, factor_low, how)
     for l in range(batch.rows):
         if endless[l] != 0:
             signs_to_infinity(row_at(out, ya, g, batch.first + l), ya.k, g.k)
@@ -536,27 +543,28 @@ cdef inline void any_batch(int op, const Geometry* g, const Array3* x, const Arr
 
 
 cdef inline void softmax_tile_number(int op, const Geometry* g, const Array3* x, const Array3* y,
-                                     void* row, bint beside, Py_ssize_t t, void* room,
+                                     void* row, const Work* work, Py_ssize_t t, int thread,
                                      bint wide) noexcept nogil:
     # Tile number t, or batch number t.
     cdef Tile tile
+    cdef void* room = room_of(work, thread)
     if not op_in_batches(op):
-        tile = tile_number(g, t, beside)
+        tile = tile_number(g, t, work.beside)
         if wide:
             entropy_tile[double](g, x, <double*> row, &tile, 0)
         else:
             entropy_tile[float](g, x, <float*> row, &tile, 0)
         return
-    tile = batch_number(g, t, beside, room)
-    if beside:
+    tile = batch_number(g, t, work)
+    if work.beside:
         if wide:
             any_batch[double, many](op, g, x, y, <double*> row, &tile, <double*> room, 0, 0)
         else:
             any_batch[float, many](op, g, x, y, <float*> row, &tile, <float*> room, 0, 0)
     elif wide:
-        any_batch[double, in_turn](op, g, x, y, <double*> row, &tile, NULL, 0, 0)
+        any_batch[double, in_turn](op, g, x, y, <double*> row, &tile, <double*> room, 0, 0)
     else:
-        any_batch[float, in_turn](op, g, x, y, <float*> row, &tile, NULL, 0, 0)
+        any_batch[float, in_turn](op, g, x, y, <float*> row, &tile, <float*> room, 0, 0)
 
 
 cdef void array3(object array, Array3* out):
@@ -591,25 +599,20 @@ OPERATIONS = {
 
 cdef void softmax_run(int op, const Geometry* g, const Array3* x, const Array3* y, void* row,
                       bint wide) noexcept nogil:
-    cdef bint beside = side_by_side(g, x)
-    cdef Py_ssize_t count = batch_count(g, beside) if op_in_batches(op) else tile_count(g, beside)
+    cdef Work work = work_on(g, x, y, wide)
     cdef Py_ssize_t t
-    cdef int threads
-    cdef void* room = NULL
-    if op_in_batches(op):
-        threads = outer_team(g, count, beside)
-        if op != LOG_SOFTMAX:
-            room = make_room(g, beside, threads, wide)
+    if not op_in_batches(op):
+        work.count = tile_count(g, work.beside)
+        work.threads = team(<double> g.outer * g.k * g.inner, work.count)
+    elif op != LOG_SOFTMAX:
+        make_room(&work, g, y, wide)
+    if work.threads == 1:
+        for t in range(work.count):
+            softmax_tile_number(op, g, x, y, row, &work, t, 0, wide)
     else:
-        threads = team(<double> g.outer * g.k * g.inner, count)
-    if threads == 1:
-        for t in range(count):
-            softmax_tile_number(op, g, x, y, row, beside, t, room, wide)
-    else:
-        for t in prange(count, num_threads=threads, schedule="static"):
-            softmax_tile_number(op, g, x, y, row, beside, t, room_of(room, g, threadid(), wide),
-                                wide)
-    free(room)
+        for t in prange(work.count, num_threads=work.threads, schedule="static"):
+            softmax_tile_number(op, g, x, y, row, &work, t, threadid(), wide)
+    free(work.room)
     feclearexcept(FE_ALL_EXCEPT)
 
 

@@ -68,6 +68,13 @@ cdef extern from "exp_lanes.h" nogil:
     void fastce_load_rows_f(const float* x, const Py_ssize_t* lane, Py_ssize_t steps, float* b)
     void fastce_store_rows_d(double* x, const Py_ssize_t* lane, Py_ssize_t steps, const double* b)
     void fastce_store_rows_f(float* x, const Py_ssize_t* lane, Py_ssize_t steps, const float* b)
+    void fastce_stream(void* to, const void* source, size_t n)
+    void fastce_stream_row_d(const double* e, double* out, Py_ssize_t k, Py_ssize_t masked,
+                             double at_masked, double factor, double factor_low)
+    void fastce_stream_row_f(const float* e, float* out, Py_ssize_t k, Py_ssize_t masked,
+                             float at_masked, float factor, float factor_low)
+    void fastce_rows_of_d(double* run, Py_ssize_t steps, const double* b)
+    void fastce_rows_of_f(float* run, Py_ssize_t steps, const float* b)
 
 
 cdef struct Geometry:
@@ -90,6 +97,7 @@ cdef struct Tile:
     Py_ssize_t steps
     Py_ssize_t chunks
     bint whole                      # all of it has room in a buffer
+    bint streamed                   # its results are written past the caches
     Py_ssize_t last                 # lanes in use at the last step
     Py_ssize_t lanes                # lanes in use at the others
 
@@ -117,6 +125,7 @@ cdef inline Tile tile_at(const Geometry* g, Py_ssize_t first, Py_ssize_t rows,
         tile.lanes = rows
     tile.chunks = (tile.steps + CHUNK - 1) // CHUNK
     tile.whole = tile.chunks == 1
+    tile.streamed = False
     return tile
 
 
@@ -255,6 +264,7 @@ cdef inline void store(real* x, const Span* span, const Tile* tile, Py_ssize_t s
     cdef Py_ssize_t i, l, between
     cdef Py_ssize_t whole = steps
     cdef real* lane
+    cdef real run[(CHUNK + 1) * LANES]
     if start + steps == tile.steps and tile.last < LANES and tile.single:
         whole -= 1
         lane = x + (start + whole) * span.step
@@ -271,6 +281,17 @@ cdef inline void store(real* x, const Span* span, const Tile* tile, Py_ssize_t s
         for i in range(whole):
             memcpy(x + span.lane[0] + (start + i) * span.step, b + i * LANES,
                    LANES * sizeof(real))
+    elif FASTCE_HAS_EXP_LANES and tile.chunks == 1 and span.step == 1 and tile.lanes == LANES \
+            and span.lane[1] - span.lane[0] == steps and span.lane[LANES - 1] - span.lane[0] == \
+            (LANES - 1) * steps:
+        if real is double:
+            fastce_rows_of_d(run, steps, b)
+        else:
+            fastce_rows_of_f(run, steps, b)
+        if tile.streamed:
+            fastce_stream(x + span.lane[0], run, steps * LANES * sizeof(real))
+        else:
+            memcpy(x + span.lane[0], run, steps * LANES * sizeof(real))
     elif FASTCE_HAS_EXP_LANES and span.step == 1 and tile.lanes == LANES:
         if real is double:
             fastce_store_rows_d(x + start, span.lane, whole, b)
