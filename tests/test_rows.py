@@ -73,3 +73,45 @@ def test_rows_that_are_not_finite(method, axis, size, kind, dtype):
     assert_same_bits(tuple(r[others] for r in got), tuple(r[others] for r in run(fastce, clean)))
     assert_same_bits(tuple(run(fastce, logits, in_place=True)), tuple(got))
     assert_close(tuple(got), tuple(run(reference, logits)), 64)
+
+
+# Results beyond a few megabytes are written in another way: of few classes, of some more, side by
+# side, and of long rows.
+LARGE = [
+    ((90_001, 3), 1),
+    ((9_001, 40), 1),
+    ((2_003, 128), 1),
+    ((40, 9_001), 0),
+    ((2_100, 4_100), 1),
+]
+
+
+@dtypes
+@pytest.mark.parametrize(("shape", "axis"), LARGE, ids=str)
+@pytest.mark.parametrize("offset", [0, 1])
+def test_large_results(shape, axis, offset, dtype):
+    """They have the bits of the same rows in small calls, wherever in memory they start."""
+    rng = seeded("large", shape, dtype.__name__)
+    logits = rng.standard_normal(shape, dtype)
+    k = shape[axis]
+    n = logits.size // k
+    target = rng.integers(0, k, n)
+    memory = np.full(logits.size + 2, 7, dtype)
+    out = memory[offset : offset + logits.size].reshape(shape)
+    values, grad = fastce.cross_entropy.value_and_grad(
+        logits, target, axis=axis, reduction="none", out=out
+    )
+    assert grad is out
+    parts = slice(0, 100), slice(n // 2, n // 2 + 101), slice(n - 64, n)
+    for part in parts:
+        rows = (part, slice(None)) if axis == 1 else (slice(None), part)
+        want = fastce.cross_entropy.value_and_grad(
+            logits[rows], target[part], axis=axis, reduction="none"
+        )
+        assert_same_bits((values[part], grad[rows]), want)
+    assert np.all(memory[:offset] == 7) and np.all(memory[offset + logits.size :] == 7)
+    fastce.softmax(logits, axis, out=out)
+    for part in parts:
+        rows = (part, slice(None)) if axis == 1 else (slice(None), part)
+        assert_same_bits(out[rows], fastce.softmax(logits[rows], axis))
+    assert np.all(memory[:offset] == 7) and np.all(memory[offset + logits.size :] == 7)

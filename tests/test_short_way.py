@@ -13,10 +13,10 @@ METHODS = ("__call__", "grad", "value_and_grad", "grad_and_hess")
 REDUCTIONS = ("mean", "sum", "none")
 # What keeps each loss from the short way, and means nothing.
 GENERAL = {
-    **dict.fromkeys(
-        ("cross_entropy", "nll_loss", "categorical_cross_entropy", "kl_divergence"),
-        {"axis": np.int64(-1)},
-    ),
+    "cross_entropy": {"axis": np.int64(-1)},
+    "nll_loss": {"axis": np.int64(-1)},
+    "categorical_cross_entropy": {"axis": np.int64(-1)},
+    "kl_divergence": {"axis": np.int64(-1)},
     "binary_cross_entropy_with_logits": {"label_smoothing": np.float64(0.0)},
 }
 
