@@ -78,11 +78,11 @@ def test_rows_that_are_not_finite(method, axis, size, kind, dtype):
 # Results beyond a few megabytes are written in another way: of few classes, of some more, side by
 # side, and of long rows.
 LARGE = [
-    ((90_001, 3), 1),
-    ((9_001, 40), 1),
-    ((2_003, 128), 1),
-    ((40, 9_001), 0),
-    ((2_100, 4_100), 1),
+    ((200_001, 3), 1),
+    ((14_001, 40), 1),
+    ((4_501, 128), 1),
+    ((40, 14_001), 0),
+    ((4_200, 4_100), 1),
 ]
 
 
