@@ -190,13 +190,14 @@ def report(results: Results) -> str:
 def readme_block(results: Results, pictures: str) -> str:
     """Write what stands between the README's markers."""
     rows = of_suite(results, "goals")
-    return "\n\n".join(
-        [
-            f"![bars per workload]({pictures}/workloads.png)",
-            short_table(rows),
-            caption(results),
-        ]
-    )
+    parts = [
+        f"![bars per workload]({pictures}/workloads.png)",
+        short_table(rows),
+        caption(results),
+    ]
+    if of_suite(results, "classes"):
+        parts.append(f"![ns an element against the number of classes]({pictures}/classes.png)")
+    return "\n\n".join(parts)
 
 
 def rewrite(path: Path, block: str) -> None:

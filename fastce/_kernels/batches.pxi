@@ -649,8 +649,11 @@ cdef inline void take_at(const real* x, const Array3* xa, const Geometry* g, con
     fill_lanes(value, <real> 0.0)
     for l in range(batch.rows):
         if at[l] >= 0:
-            value[l] = x[o * xa.outer + i * xa.inner + at[l] * xa.k] / <real> xa.divisor
+            value[l] = x[o * xa.outer + i * xa.inner + at[l] * xa.k]
         i += 1
         if i == g.inner:
             i = 0
             o += 1
+    if xa.divisor != 1:
+        for l in range(LANES):
+            value[l] = value[l] / <real> xa.divisor

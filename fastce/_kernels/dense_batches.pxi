@@ -173,21 +173,28 @@ cdef inline void cost_many(const real* x, const Span* xs, const real* given, con
         for l in range(LANES):
             step_of_masked[l] = <real> (masked[l] - start if start <= masked[l] < start + steps
                                         else <Py_ssize_t> -1)
-        for i in range(steps):
-            if given != NULL:
+        if given == NULL:
+            # (The share is put off.)
+            for i in range(steps):
                 for l in range(LANES):
-                    s[l] = factor * c[i * LANES + l] + share
-            else:
-                fill_lanes(s, share)
+                    hit = step_of_masked[l] == <real> i
+                    r[l] = <real> 0.0 if hit else h[l] - b[i * LANES + l]
+                two_sum(cost, cost_lost, r)
+            continue
+        for i in range(steps):
             for l in range(LANES):
                 hit = step_of_masked[l] == <real> i
-                s[l] = <real> 0.0 if hit else s[l]
+                s[l] = <real> 0.0 if hit else factor * c[i * LANES + l] + share
                 r[l] = <real> 0.0 if hit else s[l] * (h[l] - b[i * LANES + l])
             two_sum(sum_c, lost, s)
             two_sum(cost, cost_lost, r)
     for l in range(LANES):
         cost[l] = cost[l] + cost_lost[l]
         sum_c[l] = sum_c[l] + lost[l]
+    if given == NULL:
+        for l in range(LANES):
+            cost[l] = cost[l] * share
+            sum_c[l] = <real> (tile.steps - 1) * share
 
 
 cdef inline void batch_costs(const Xent* a, const Tile* batch, const Coefficients* of,
