@@ -299,6 +299,19 @@ class _RowLoss(Loss):
         )
 
 
+class _ElementLoss(Loss):
+    """A loss in which every element is a sample, which has a short way in."""
+
+    def __init__(self, name):
+        super().__init__(name)
+        self._operation = kernels.POINTWISE_LOSSES[name]
+
+    def _plain(self, logits, target, want, out, options):
+        return kernels.plain_element_loss(
+            self._operation, self._own_options, logits, target, want, out, options
+        )
+
+
 def keyword_parameters(function):
     """List the parameters that are given by keyword only."""
     given = inspect.signature(function).parameters.values()
@@ -759,7 +772,7 @@ class _ElementJob:
         return total if reduction == "mean" else _arrays.scalar(total, self.x.dtype)
 
 
-class BinaryCrossEntropyWithLogits(Loss):
+class BinaryCrossEntropyWithLogits(_ElementLoss):
     """Cross-entropy of the sigmoid of logits with targets in [0, 1], every element a sample.
 
     With s = sigmoid(x), the value of an element is ::
@@ -815,11 +828,8 @@ class BinaryCrossEntropyWithLogits(Loss):
         job.pos_weight = job.broadcast("pos_weight", pos_weight)
         return job
 
-    def _plain(self, logits, target, want, out, options):
-        return kernels.plain_binary(logits, target, want, out, options)
 
-
-class BinaryCrossEntropy(Loss):
+class BinaryCrossEntropy(_ElementLoss):
     """Cross-entropy of probabilities with targets in [0, 1], every element a sample.
 
     The value of an element is ``weight * (-t * log(p) - (1 - t) * log(1 - p))``, its gradient
@@ -862,7 +872,7 @@ class BinaryCrossEntropy(Loss):
         return job
 
 
-class SigmoidFocalLoss(Loss):
+class SigmoidFocalLoss(_ElementLoss):
     """Focal loss of the sigmoid of logits, every element a sample.
 
     With L the binary cross-entropy, s = sigmoid(x) and p_t = s t + (1 - s)(1 - t), the value is ::
@@ -913,7 +923,7 @@ class SigmoidFocalLoss(Loss):
         return job
 
 
-class SquaredError(Loss):
+class SquaredError(_ElementLoss):
     """Half the squared error, (prediction - target)**2 / 2, every element a sample.
 
     Its gradient is prediction - target, its Hessian 1.

@@ -100,9 +100,7 @@ def in_unit_interval(array):
     """Tell whether an array holds only numbers of [0, 1]; one that is not plain is not looked at."""
     if not is_plain_float(array):
         return False
-    if cnp.PyArray_TYPE(array) == cnp.NPY_DOUBLE:
-        return in_unit_range(<const double*> cnp.PyArray_DATA(array), cnp.PyArray_SIZE(array))
-    return in_unit_range(<const float*> cnp.PyArray_DATA(array), cnp.PyArray_SIZE(array))
+    return plain_unit(array)
 
 
 cdef bint none_negative(const real* x, Py_ssize_t n) noexcept nogil:
@@ -196,8 +194,22 @@ cdef void flat_array(object array, Array2* a):
     a.row, a.column, a.flat = cnp.PyArray_SIZE(array), 1, True
 
 
-def plain_binary(logits, target, int want, out, dict options):
-    """Return what the sigmoid cross-entropy's methods do, or None if the call is not a plain one."""
+cdef bint plain_unit(object array) noexcept:
+    # Whether all of a plain array of floats are in [0, 1].
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(array)
+    cdef void* data = cnp.PyArray_DATA(array)
+    cdef bint wide = cnp.PyArray_TYPE(array) == cnp.NPY_DOUBLE
+    with nogil:
+        if wide:
+            return in_unit_range(<const double*> data, n)
+        return in_unit_range(<const float*> data, n)
+
+
+def plain_element_loss(int loss, frozenset own, logits, target, int want, out, dict options):
+    """Return what a loss's methods do, or None if the call is not a plain one.
+
+    `loss` is one of POINTWISE_LOSSES, `own` what options it has beside those of every loss.
+    """
     if not (is_plain_float(logits) and is_plain_float(target) and alike(target, logits)):
         return None
     cdef bint wide = cnp.PyArray_TYPE(logits) == cnp.NPY_DOUBLE
@@ -208,7 +220,6 @@ def plain_binary(logits, target, int want, out, dict options):
     cdef double positive = 1
     cdef float positive32
     cdef double total
-    cdef bint fits
     cdef Pointwise a
     cdef Array2 absent
     cdef cnp.npy_intp pieces
@@ -226,21 +237,30 @@ def plain_binary(logits, target, int want, out, dict options):
     absent.data = NULL
     absent.row = absent.column = 0
     absent.flat = False
-    a.loss = SIGMOID_CROSS_ENTROPY
+    a.loss = loss
     a.n = a.columns = n
     flat_array(logits, &a.x)
     flat_array(target, &a.t)
     a.weight = a.pos_weight = a.v = a.value = a.grad = a.hess = absent
-    a.smoothing = a.gamma = 0
-    a.alpha = -1
+    a.smoothing = 0
+    a.alpha = 0.25 if loss == FOCAL else -1.0
+    a.gamma = 2.0 if loss == FOCAL else 0.0
     if options:
         for name, given in options.items():
             if name == "reduction":
                 reduction = plain_reduction(given)
                 if reduction < 0:
                     return None
+            elif name != "sample_weight" and name not in own:
+                return None
             elif name == "label_smoothing":
                 if not plain_number(given, 0, 1, &a.smoothing):
+                    return None
+            elif name == "alpha":
+                if not plain_number(given, -INFINITY, 1, &a.alpha):
+                    return None
+            elif name == "gamma":
+                if not plain_number(given, 0, 1e300, &a.gamma):
                     return None
             elif name == "pos_weight":
                 if not plain_number(given, 0, INFINITY, &positive):
@@ -259,14 +279,8 @@ def plain_binary(logits, target, int want, out, dict options):
                     divisor = sum_of_array(given)
             else:
                 return None
-    if divisor == 0:
-        return None
-    with nogil:
-        if wide:
-            fits = in_unit_range(<const double*> a.t.data, n)
-        else:
-            fits = in_unit_range(<const float*> a.t.data, n)
-    if not fits:
+    if divisor == 0 or (loss != SQUARED and not plain_unit(target)) or \
+            (loss == BINARY_CROSS_ENTROPY and not plain_unit(logits)):
         return None
     a.scale = 1.0 / divisor if reduction == MEAN else 1.0
     if want & (GRAD | HESS):
