@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from _support import assert_close, assert_same_bits, dtypes, seeded
+from _support import assert_close, assert_same_bits, dtypes, parts, seeded
 
 import fastce
 from fastce import reference
@@ -39,7 +39,7 @@ def odd_rows(logits, target):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("axis", [1, 0])
-@pytest.mark.parametrize("method", ["value_and_grad", "grad_and_hess"])
+@pytest.mark.parametrize("method", ["value_and_grad", "grad_and_hess", "hvp"])
 def test_rows_that_are_not_finite(method, axis, size, kind, dtype):
     """The other rows keep their bits, in place or not, and the odd ones are what they must be."""
     rng = seeded(method, axis, size, kind, dtype.__name__)
@@ -58,14 +58,19 @@ def test_rows_that_are_not_finite(method, axis, size, kind, dtype):
     if dense and axis == 0:
         target = np.ascontiguousarray(target.T)
     logits, odd = odd_rows(clean, labels)
+    vector = ()
+    if method == "hvp":
+        vector = (rng.normal(size=size if axis == 1 else size[::-1]).astype(dtype),)
 
     def run(module, rows, in_place=False):
         logits = np.array(rows if axis == 1 else rows.T, order="C")
         out = {}
         if in_place:
-            out["out"] = logits if method == "value_and_grad" else (logits, np.empty_like(logits))
-        result = getattr(module.cross_entropy, method)(logits, target, axis=axis, **options, **out)
-        return [r.T if axis == 0 and r.ndim == 2 else r for r in result]
+            pair = logits, np.empty_like(logits)
+            out["out"] = pair if method == "grad_and_hess" else logits
+        call = getattr(module.cross_entropy, method)
+        result = call(logits, target, *vector, axis=axis, **options, **out)
+        return [r.T if axis == 0 and r.ndim == 2 else r for r in parts(result)]
 
     got = run(fastce, logits)
     others = np.setdiff1d(np.arange(n), odd)

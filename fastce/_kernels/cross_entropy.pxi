@@ -111,7 +111,8 @@ cdef inline void product_pass(const real* e, const real* v, Py_ssize_t steps,
     for i in range(steps):
         for l in range(LANES):
             s[l] = e[i * LANES + l] * (v[i * LANES + l] - reference[l])
-            s[l] = s[l] if e[i * LANES + l] != 0 else <real> 0.0
+            # (Masked classes may be marked by a number below 0.)
+            s[l] = <real> 0.0 if e[i * LANES + l] <= 0 else s[l]
         two_sum(dot, lost, s)
 
 
@@ -777,13 +778,17 @@ cdef inline bint by_index(const Xent* a) noexcept nogil:
 
 cdef inline bint in_batches(const Xent* a) noexcept nogil:
     # Whether batches of rows will do, and not only tiles.
-    return a.v.data == NULL and (a.probabilities.data == NULL or a.weight == NULL)
+    if a.v.data != NULL:
+        return a.labels != NULL and a.smoothing == 0
+    return a.probabilities.data == NULL or a.weight == NULL
 
 
 cdef inline void xent_batch(const Xent* a, const Tile* batch, real* room, real kind,
                             layout how) noexcept nogil:
     if by_index(a):
         index_batch(a, batch, room, kind, how)
+    elif a.v.data != NULL:
+        product_batch(a, batch, kind, how)
     else:
         dense_batch(a, batch, kind, how)
 

@@ -576,3 +576,202 @@ cdef void dense_batch(const Xent* a, const Tile* batch, real kind, layout how) n
     store_at(grad, &a.grad, &a.g, batch, at, at_top)
     if a.hess.data != NULL:
         store_at(<real*> a.hess.data, &a.hess, &a.g, batch, at, curve_at_top)
+
+
+# The product of the Hessian with a vector v, where the targets are classes. With the largest class m
+# left out of the sum as well, so that what is near 0 is not a difference:
+#
+#   d = sum of p_j (v_j - v_m)
+#   slope/temperature p_j (kappa ((v_j - v_m) - d) + 2 z_loss (v_m + d))
+
+cdef inline void dot_run(const real* e, const real* v, Py_ssize_t count, real v_top, real* dot,
+                         real* lost) noexcept nogil:
+    # dot + lost += e_j (v_j - v_m), by lanes. An infinite v_j whose e_j is 0 does not count.
+    cdef Py_ssize_t i, l, lanes
+    cdef real s[LANES]
+    cdef real y
+    for i in range((count + LANES - 1) // LANES):
+        lanes = min(count - i * LANES, <Py_ssize_t> LANES)
+        fill_lanes(s, <real> 0.0)
+        for l in range(lanes):
+            y = e[i * LANES + l] * (v[i * LANES + l] - v_top)
+            s[l] = y if e[i * LANES + l] != 0 else <real> 0.0
+        two_sum(dot, lost, s)
+
+
+cdef inline void product_run(real* e, const real* v, Py_ssize_t count, real v_top, real d,
+                             real inverse, real kappa, real shift, real curve) noexcept nogil:
+    # e becomes the product; shift is 2 z_loss (v_m + d).
+    cdef Py_ssize_t j
+    cdef real y
+    for j in range(count):
+        y = (curve * (e[j] * inverse)) * (kappa * ((v[j] - v_top) - d) + shift) + <real> 0.0
+        e[j] = y if e[j] != 0 else <real> 0.0
+
+
+cdef inline real row_dot(const Xent* a, const Tile* tile, real v_top, const Span* gs,
+                         const Span* vs) noexcept nogil:
+    cdef Py_ssize_t chunk, count
+    cdef const real* e
+    cdef const real* v
+    cdef real dot[LANES]
+    cdef real lost[LANES]
+    cdef real b[CHUNK * LANES]
+    cdef real c[CHUNK * LANES]
+    fill_lanes(dot, <real> 0.0)
+    fill_lanes(lost, <real> 0.0)
+    for chunk in range(tile.chunks):
+        e = run_of(<const real*> a.grad.data, gs, tile, a.g.k, chunk, &count, b)
+        v = run_of(<const real*> a.v.data, vs, tile, a.g.k, chunk, &count, c)
+        dot_run(e, v, count, v_top, dot, lost)
+    fold_lanes(dot, lost, dot, lost)
+    return dot[0] + lost[0]
+
+
+cdef inline void row_product(const Xent* a, const Tile* tile, real v_top, real d, real inverse,
+                             real kappa, real shift, real curve, const Span* gs,
+                             const Span* vs) noexcept nogil:
+    cdef Py_ssize_t chunk, count, start
+    cdef real* e
+    cdef const real* v
+    cdef real b[CHUNK * LANES]
+    cdef real c[CHUNK * LANES]
+    for chunk in range(tile.chunks):
+        start = chunk * CHUNK
+        e = <real*> run_of(<const real*> a.grad.data, gs, tile, a.g.k, chunk, &count, b)
+        v = run_of(<const real*> a.v.data, vs, tile, a.g.k, chunk, &count, c)
+        product_run(e, v, count, v_top, d, inverse, kappa, shift, curve)
+        if not gs.unit:
+            store(<real*> a.grad.data, gs, tile, start,
+                  min(tile.steps - start, <Py_ssize_t> CHUNK), <const real*> b)
+
+
+cdef inline void many_dots(const Xent* a, const Tile* tile, const real* v_top, const Span* gs,
+                           const Span* vs, real* b, real* dot) noexcept nogil:
+    # row_dot of many rows, whose e_j are in b if they are of a single chunk.
+    cdef Py_ssize_t chunk, start, steps, i, l
+    cdef real c[CHUNK * LANES]
+    cdef real lost[LANES]
+    cdef real s[LANES]
+    fill_lanes(dot, <real> 0.0)
+    fill_lanes(lost, <real> 0.0)
+    for chunk in range(tile.chunks):
+        start = chunk * CHUNK
+        steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
+        if tile.chunks > 1:
+            load(<const real*> a.grad.data, gs, tile, start, steps, <real> 0.0, b)
+        load(<const real*> a.v.data, vs, tile, start, steps, <real> 0.0, c)
+        for i in range(steps):
+            for l in range(LANES):
+                s[l] = b[i * LANES + l] * (c[i * LANES + l] - v_top[l])
+                s[l] = s[l] if b[i * LANES + l] != 0 else <real> 0.0
+            two_sum(dot, lost, s)
+    for l in range(LANES):
+        dot[l] = dot[l] + lost[l]
+
+
+cdef inline void many_products(const Xent* a, const Tile* tile, const Py_ssize_t* at,
+                               const real* v_top, const real* d, const real* inverse,
+                               const real* kappa, const real* shift, const real* curve,
+                               const Span* gs, const Span* vs, real* b) noexcept nogil:
+    # row_product of many rows; zeros where `at` is IGNORED.
+    cdef Py_ssize_t chunk, start, steps, i, l
+    cdef real c[CHUNK * LANES]
+    cdef real y
+    for chunk in range(tile.chunks):
+        start = chunk * CHUNK
+        steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
+        if tile.chunks > 1:
+            load(<const real*> a.grad.data, gs, tile, start, steps, <real> 0.0, b)
+        load(<const real*> a.v.data, vs, tile, start, steps, <real> 0.0, c)
+        for i in range(steps):
+            for l in range(LANES):
+                y = (curve[l] * (b[i * LANES + l] * inverse[l])) * (
+                    kappa[l] * ((c[i * LANES + l] - v_top[l]) - d[l]) + shift[l]) + <real> 0.0
+                b[i * LANES + l] = y if b[i * LANES + l] != 0 else <real> 0.0
+        mask_ignored(at, steps, b)
+        keep_done(<const real*> a.grad.data, gs, tile, start, steps, at, b)
+        store(<real*> a.grad.data, gs, tile, start, steps, <const real*> b)
+
+
+cdef void product_batch(const Xent* a, const Tile* batch, real kind, layout how) noexcept nogil:
+    cdef const real* x = <const real*> a.x.data
+    cdef real* grad = <real*> a.grad.data
+    cdef real z_loss = <real> a.z_loss
+    cdef real per_logit = <real> (1.0 / a.temperature)
+    cdef bint far
+    cdef Py_ssize_t rows = batch.rows
+    cdef Py_ssize_t lanes = lanes_of(batch, kind)
+    cdef Py_ssize_t l
+    cdef Py_ssize_t target[LANES]
+    cdef Py_ssize_t at[LANES]       # the largest class
+    cdef Span gs
+    cdef Span vs
+    cdef Tile tile
+    cdef real b[CHUNK * LANES]
+    # One number a row:
+    cdef real m[LANES]
+    cdef real below[LANES]          # the largest logit but that
+    cdef real anchor[LANES]
+    cdef real centre[LANES]
+    cdef real n[LANES]
+    cdef real low[LANES]
+    cdef real magic[LANES]
+    cdef real w[LANES]              # the weight of its class
+    cdef real omega[LANES]          # its own
+    cdef real rest[LANES]
+    cdef real rest_low[LANES]
+    cdef real v_top[LANES]
+    cdef real d[LANES]
+    cdef real top_p[LANES]
+    cdef real inverse[LANES]
+    cdef real shift[LANES]
+    cdef real curve[LANES]
+    cdef real at_top[LANES]
+    cdef real s, s_low, y
+
+    batch_targets(a, batch, target, w, omega)
+    batch_argmax(x, &a.x, &a.g, batch, target, b, at, m, below, how)
+    fill_lanes(d, <real> 0.0)
+    leave_to_tiles(a, batch, m, d, at)
+    choose_anchor(below, m, lanes, anchor)
+    far = choose_shift(m, lanes, centre, n, low, magic)
+    batch_sums(x, &a.x, &a.g, batch, at, centre, low, magic, anchor, far, b, grad, &a.grad, rest,
+               rest_low, how)
+    take_at(<const real*> a.v.data, &a.v, &a.g, batch, at, v_top)
+    if layout is many:
+        place(&a.grad, &a.g, batch, &gs)
+        place(&a.v, &a.g, batch, &vs)
+        many_dots(a, batch, v_top, &gs, &vs, b, d)
+    else:
+        for l in range(rows):
+            if at[l] >= 0:
+                tile = row_of(batch, l)
+                place(&a.grad, &a.g, &tile, &gs)
+                place(&a.v, &a.g, &tile, &vs)
+                d[l] = row_dot(a, &tile, v_top[l], &gs, &vs)
+    for l in range(lanes):
+        y = exp_parts(m[l] - centre[l], magic[l], &s_low)
+        s = rest[l] + y
+        s_low = sum_error(rest[l], y, s) + (rest_low[l] + s_low)
+        inverse[l] = <real> 1.0 / s
+        top_p[l] = y * inverse[l]
+        d[l] = d[l] * inverse[l]
+        y = ((centre[l] + n[l] * ln2_high(y)) + n[l] * ln2_low(y)) + log_parts(s, s_low, -lift(y))
+        w[l] = w[l] + <real> 2.0 * z_loss * y
+        shift[l] = <real> 2.0 * z_loss * (v_top[l] + d[l]) if z_loss != 0 else <real> 0.0
+        curve[l] = ((<real> a.scale * omega[l]) * per_logit) * per_logit
+        at_top[l] = (curve[l] * top_p[l]) * (shift[l] - w[l] * d[l]) + <real> 0.0
+    if layout is many:
+        many_products(a, batch, at, v_top, d, inverse, w, shift, curve, &gs, &vs, b)
+    else:
+        for l in range(rows):
+            if at[l] == IGNORED:
+                fill_row(grad, &a.grad, &a.g, batch.first + l, <real> 0.0)
+            elif at[l] >= 0:
+                tile = row_of(batch, l)
+                place(&a.grad, &a.g, &tile, &gs)
+                place(&a.v, &a.g, &tile, &vs)
+                row_product(a, &tile, v_top[l], d[l], inverse[l], w[l], shift[l], curve[l], &gs,
+                            &vs)
+    store_at(grad, &a.grad, &a.g, batch, at, at_top)
