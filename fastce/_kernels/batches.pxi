@@ -419,7 +419,8 @@ cdef inline void sweep_many(const real* x, const Array3* xa, const Geometry* g, 
     if out != NULL:
         place(oa, g, tile, &os)
     out_step = 0
-    if not tile.streamed:
+    if os.unit or not tile.streamed:
+        # (Lanes that lie together are not streamed: they are parts of lines.)
         result = near_tile(<const real*> out, oa, g, tile, 0, &out_step)
     if tile.whole:
         next_one = 0
