@@ -286,30 +286,29 @@ class Loss:
         )
 
 
-class _RowLoss(Loss):
-    """A loss over rows of classes, which has a short way in."""
+class _ShortLoss(Loss):
+    """A loss with a short way in: its subclasses name the kernel and its codes for the losses."""
 
     def __init__(self, name):
         super().__init__(name)
-        self._operation = kernels.ROW_LOSSES[name]
+        self._code = self._codes[name]
 
     def _plain(self, logits, target, want, out, options):
-        return kernels.plain_row_loss(
-            self._operation, self._own_options, logits, target, want, out, options
-        )
+        return self._short_way(self._code, self._own_options, logits, target, want, out, options)
 
 
-class _ElementLoss(Loss):
-    """A loss in which every element is a sample, which has a short way in."""
+class _RowLoss(_ShortLoss):
+    """A loss over rows of classes."""
 
-    def __init__(self, name):
-        super().__init__(name)
-        self._operation = kernels.POINTWISE_LOSSES[name]
+    _codes = kernels.ROW_LOSSES
+    _short_way = staticmethod(kernels.plain_row_loss)
 
-    def _plain(self, logits, target, want, out, options):
-        return kernels.plain_element_loss(
-            self._operation, self._own_options, logits, target, want, out, options
-        )
+
+class _ElementLoss(_ShortLoss):
+    """A loss in which every element is a sample."""
+
+    _codes = kernels.POINTWISE_LOSSES
+    _short_way = staticmethod(kernels.plain_element_loss)
 
 
 def keyword_parameters(function):
