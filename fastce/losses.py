@@ -27,6 +27,10 @@ __all__ = [
 ]
 
 VALUE, GRAD, HESS, PRODUCT = 1, 2, 4, 8
+SHORT_WAYS = (
+    (kernels.plain_row_loss, kernels.ROW_LOSSES),
+    (kernels.plain_element_loss, kernels.POINTWISE_LOSSES),
+)
 
 
 class Loss:
@@ -67,6 +71,9 @@ class Loss:
         self.__name__ = self.__qualname__ = name
         self.__doc__ = type(self).__doc__
         self.__module__ = type(self).__module__
+        for short_way, codes in SHORT_WAYS:
+            if name in codes:
+                self._plain = functools.partial(short_way, codes[name], self._own_options)
 
     def __repr__(self):
         return f"<loss {self.__name__}>"
@@ -286,31 +293,6 @@ class Loss:
         )
 
 
-class _ShortLoss(Loss):
-    """A loss with a short way in: its subclasses name the kernel and its codes for the losses."""
-
-    def __init__(self, name):
-        super().__init__(name)
-        self._code = self._codes[name]
-
-    def _plain(self, logits, target, want, out, options):
-        return self._short_way(self._code, self._own_options, logits, target, want, out, options)
-
-
-class _RowLoss(_ShortLoss):
-    """A loss over rows of classes."""
-
-    _codes = kernels.ROW_LOSSES
-    _short_way = staticmethod(kernels.plain_row_loss)
-
-
-class _ElementLoss(_ShortLoss):
-    """A loss in which every element is a sample."""
-
-    _codes = kernels.POINTWISE_LOSSES
-    _short_way = staticmethod(kernels.plain_element_loss)
-
-
 def keyword_parameters(function):
     """List the parameters that are given by keyword only."""
     given = inspect.signature(function).parameters.values()
@@ -466,7 +448,7 @@ def _label_smoothing(value):
     return _arrays.number("label_smoothing", value, "in [0, 1]", lambda e: 0 <= e <= 1)
 
 
-class CrossEntropy(_RowLoss):
+class CrossEntropy(Loss):
     """Cross-entropy of logits with a class, or with probabilities.
 
     With p = softmax(logits / temperature), the value of a sample is ::
@@ -559,7 +541,7 @@ class CrossEntropy(_RowLoss):
         return job
 
 
-class NLLLoss(_RowLoss):
+class NLLLoss(Loss):
     """Negative log-likelihood: -weight_t log p_t, for log-probabilities and a class t.
 
     It is linear: its gradient is -weight_t at the target and 0 elsewhere, its Hessian 0.
@@ -595,7 +577,7 @@ class NLLLoss(_RowLoss):
         return job
 
 
-class CategoricalCrossEntropy(_RowLoss):
+class CategoricalCrossEntropy(Loss):
     """Cross-entropy of probabilities: -sum_j c_j log p_j.
 
     c_j = weight_j (t_j (1 - eps) + eps / k), t being the target (one-hot for an index) and eps the
@@ -639,7 +621,7 @@ class CategoricalCrossEntropy(_RowLoss):
         return job
 
 
-class KLDivergence(_RowLoss):
+class KLDivergence(Loss):
     """Kullback-Leibler divergence sum_j p_j (log p_j - log q_j) of probabilities p from q.
 
     The gradient with respect to log q is -p_j, the Hessian 0. Where p_j is 0 the term is 0.
@@ -771,7 +753,7 @@ class _ElementJob:
         return total if reduction == "mean" else _arrays.scalar(total, self.x.dtype)
 
 
-class BinaryCrossEntropyWithLogits(_ElementLoss):
+class BinaryCrossEntropyWithLogits(Loss):
     """Cross-entropy of the sigmoid of logits with targets in [0, 1], every element a sample.
 
     With s = sigmoid(x), the value of an element is ::
@@ -828,7 +810,7 @@ class BinaryCrossEntropyWithLogits(_ElementLoss):
         return job
 
 
-class BinaryCrossEntropy(_ElementLoss):
+class BinaryCrossEntropy(Loss):
     """Cross-entropy of probabilities with targets in [0, 1], every element a sample.
 
     The value of an element is ``weight * (-t * log(p) - (1 - t) * log(1 - p))``, its gradient
@@ -871,7 +853,7 @@ class BinaryCrossEntropy(_ElementLoss):
         return job
 
 
-class SigmoidFocalLoss(_ElementLoss):
+class SigmoidFocalLoss(Loss):
     """Focal loss of the sigmoid of logits, every element a sample.
 
     With L the binary cross-entropy, s = sigmoid(x) and p_t = s t + (1 - s)(1 - t), the value is ::
@@ -922,7 +904,7 @@ class SigmoidFocalLoss(_ElementLoss):
         return job
 
 
-class SquaredError(_ElementLoss):
+class SquaredError(Loss):
     """Half the squared error, (prediction - target)**2 / 2, every element a sample.
 
     Its gradient is prediction - target, its Hessian 1.
