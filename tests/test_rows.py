@@ -8,7 +8,7 @@ import fastce
 from fastce import reference
 
 # Few classes, rows side by side in one buffer, in several, and rows of several buffers.
-SIZES = [(70, 3), (70, 40), (40, 300), (7, 9000)]
+SIZES = [(70, 3), (70, 40), (40, 300), (9, 9000)]
 KINDS = {
     "classes": {},
     "classes, weights": {"weight": True},
@@ -25,13 +25,14 @@ def odd_rows(logits, target):
     """Give a copy with a few rows that are not finite, and the numbers of those rows."""
     logits = logits.copy()
     k = logits.shape[1]
-    rows = seeded(logits.shape).permutation(len(logits))[:6]
+    rows = seeded(logits.shape).permutation(len(logits))[:7]
     logits[rows[0], k // 2] = np.nan
     logits[rows[1]] = np.nan
     logits[rows[2], k // 3] = np.inf
     logits[rows[3], k - 1] = -np.inf
     logits[rows[4], target[rows[4]]] = -np.inf
     logits[rows[5], 1:] = -np.inf
+    logits[rows[6], :2] = -np.inf, np.nan
     return logits, rows
 
 
@@ -78,6 +79,17 @@ def test_rows_that_are_not_finite(method, axis, size, kind, dtype):
     assert_same_bits(tuple(r[others] for r in got), tuple(r[others] for r in run(fastce, clean)))
     assert_same_bits(tuple(run(fastce, logits, in_place=True)), tuple(got))
     assert_close(tuple(got), tuple(run(reference, logits)), 64)
+
+
+@pytest.mark.parametrize("loss", ["nll_loss", "categorical_cross_entropy"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_vector_with_nan(loss, order):
+    """A NaN of the vector is a NaN of the product, also where the Hessian is 0."""
+    logits = np.full((40, 4), 0.25, order=order)
+    vector = np.ones((40, 4))
+    vector[0, 2] = np.nan
+    product = getattr(fastce, loss).hvp(logits, np.arange(40) % 4, vector)
+    assert np.array_equal(np.isnan(product), np.isnan(vector))
 
 
 # Results beyond a few megabytes are written in another way: of few classes, of some more, side by

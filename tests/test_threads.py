@@ -37,6 +37,22 @@ def test_same_bits(op, dtype):
                 assert_same_bits(op.call(method)(*arguments, **options), want, (count, label))
 
 
+@pytest.mark.parametrize("shift", [-300_000, 300_000, -1])
+@pytest.mark.parametrize("name", ["sigmoid", "softplus", "sigmoid_backward"])
+def test_results_over_a_part_of_an_input(name, shift):
+    """What one thread writes is not what another one has still to read."""
+    fastce.set_num_threads(2)
+    n = 1_000_000
+    function = getattr(fastce, name)
+    first = (np.linspace(0, 1, n),) if name.endswith("backward") else ()
+    for _ in range(5):
+        memory = seeded(name, shift).random(n + 300_000)
+        start = max(-shift, 0)
+        x, out = memory[start : start + n], memory[start + shift : start + shift + n]
+        want = function(*first, x.copy())
+        assert_same_bits(function(*first, x, out=out), want)
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, np.int64(2)])
 def test_set_and_get(count):
     """What is set is what is got, as an int."""

@@ -601,12 +601,13 @@ cdef inline void dot_run(const real* e, const real* v, Py_ssize_t count, real v_
 
 cdef inline void product_run(real* e, const real* v, Py_ssize_t count, real v_top, real d,
                              real inverse, real kappa, real shift, real curve) noexcept nogil:
-    # e becomes the product; shift is 2 z_loss (v_m + d).
+    # e becomes the product; shift is 2 z_loss (v_m + d). (A NaN in the row spoils all of it.)
     cdef Py_ssize_t j
     cdef real y
+    cdef bint spoiled = inverse != inverse
     for j in range(count):
         y = (curve * (e[j] * inverse)) * (kappa * ((v[j] - v_top) - d) + shift) + <real> 0.0
-        e[j] = y if e[j] != 0 else <real> 0.0
+        e[j] = y if (e[j] != 0) | spoiled else <real> 0.0
 
 
 cdef inline real row_dot(const Xent* a, const Tile* tile, real v_top, const Span* gs,
@@ -688,7 +689,8 @@ cdef inline void many_products(const Xent* a, const Tile* tile, const Py_ssize_t
             for l in range(LANES):
                 y = (curve[l] * (b[i * LANES + l] * inverse[l])) * (
                     kappa[l] * ((c[i * LANES + l] - v_top[l]) - d[l]) + shift[l]) + <real> 0.0
-                b[i * LANES + l] = y if b[i * LANES + l] != 0 else <real> 0.0
+                b[i * LANES + l] = y if (b[i * LANES + l] != 0) | (inverse[l] != inverse[l]) \
+                    else <real> 0.0
         mask_ignored(at, steps, b)
         keep_done(<const real*> a.grad.data, gs, tile, start, steps, at, b)
         store(<real*> a.grad.data, gs, tile, start, steps, <const real*> b)

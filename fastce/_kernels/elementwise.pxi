@@ -232,6 +232,18 @@ cdef inline void ufunc_piece(Loop* loop, char** args, const Py_ssize_t* strides,
         unary_blocks[real](loop, args, strides, start, stop, kind)
 
 
+cdef bint crosses(const char* out, Py_ssize_t out_stride, const char* x, Py_ssize_t stride,
+                  Py_ssize_t n) noexcept nogil:
+    # Whether writing one element of a result may change another one of an input.
+    cdef Py_ssize_t out_length = (n - 1) * out_stride
+    cdef Py_ssize_t length = (n - 1) * stride
+    cdef Py_ssize_t item = sizeof(double)
+    if out == x and out_stride == stride:
+        return False
+    return (out + min(out_length, <Py_ssize_t> 0) < x + max(length, <Py_ssize_t> 0) + item
+            and x + min(length, <Py_ssize_t> 0) < out + max(out_length, <Py_ssize_t> 0) + item)
+
+
 cdef inline void ufunc_loop(char** args, const cnp.npy_intp* dimensions,
                             const cnp.npy_intp* strides, Loop* loop, bint binary,
                             real kind) noexcept nogil:
@@ -240,6 +252,11 @@ cdef inline void ufunc_loop(char** args, const cnp.npy_intp* dimensions,
     cdef Py_ssize_t pieces = (n + piece - 1) // piece
     cdef Py_ssize_t p
     cdef int threads = team(n * loop.nanoseconds, pieces)
+    cdef int last = 2 if binary else 1
+    # NumPy lets a result start before an input that it overlaps: then order matters.
+    for p in range(last):
+        if crosses(args[last], strides[last], args[p], strides[p], n):
+            threads = 1
     if threads == 1:
         ufunc_piece[real](loop, args, <const Py_ssize_t*> strides, binary, 0, n, kind)
     else:

@@ -237,7 +237,7 @@ cdef void class_row(int op, const Xent* a, Py_ssize_t r, real kind) noexcept nog
     # A row with a class for a target: of its terms and derivatives all but the target's are 0.
     cdef const real* x = row_at(<real*> a.x.data, &a.x, &a.g, r)
     cdef real* value = <real*> a.value
-    cdef real* grad
+    cdef real* row
     cdef Py_ssize_t target = a.labels[r]
     cdef bint ignored = target == a.ignore
     cdef bint spoiled = not ignored and has_nan(x, a.g.k)
@@ -255,18 +255,16 @@ cdef void class_row(int op, const Xent* a, Py_ssize_t r, real kind) noexcept nog
         if not ignored and not spoiled:
             value[r] = times(omega, term(op, t, c) + <real> 0.0)
     derivatives(op, &t, &c, 1, &slope, &curve)
-    if a.v.data != NULL and not ignored:
-        slope = times(curve, row_at(<real*> a.v.data, &a.v, &a.g, r)[target * a.v.k])
     if a.grad.data != NULL:
         fill_row(<real*> a.grad.data, &a.grad, &a.g, r, empty)
         if not ignored and not spoiled:
-            grad = row_at(<real*> a.grad.data, &a.grad, &a.g, r)
-            grad[target * a.grad.k] = times(factor, slope) + <real> 0.0
+            row = row_at(<real*> a.grad.data, &a.grad, &a.g, r)
+            row[target * a.grad.k] = times(factor, slope) + <real> 0.0
     if a.hess.data != NULL:
         fill_row(<real*> a.hess.data, &a.hess, &a.g, r, empty)
         if not ignored and not spoiled:
-            grad = row_at(<real*> a.hess.data, &a.hess, &a.g, r)
-            grad[target * a.hess.k] = times(factor, curve) + <real> 0.0
+            row = row_at(<real*> a.hess.data, &a.hess, &a.g, r)
+            row[target * a.hess.k] = times(factor, curve) + <real> 0.0
 
 
 cdef void dense_row(int op, const Xent* a, Py_ssize_t r, real kind) noexcept nogil:
@@ -313,11 +311,11 @@ cdef void dense_row(int op, const Xent* a, Py_ssize_t r, real kind) noexcept nog
 
 cdef inline bint by_rows(int op, const Xent* a) noexcept nogil:
     # Whether class_row or dense_row will do: rows are runs of memory, and not too short.
-    if a.smoothing != 0 or a.x.k != 1:
+    if a.smoothing != 0 or a.x.k != 1 or a.v.data != NULL:
         return False
     if a.labels != NULL:
         return True
-    return (a.weight == NULL and a.hess.data == NULL and a.v.data == NULL and a.g.k >= LANES
+    return (a.weight == NULL and a.hess.data == NULL and a.g.k >= LANES
             and (a.probabilities.data == NULL or a.probabilities.k == 1)
             and (a.grad.data == NULL or a.grad.k == 1))
 
