@@ -132,7 +132,8 @@ cdef inline void hess_pass(const real* e, Py_ssize_t steps, const real* inverse,
 
 cdef inline real times(real factor, real value) noexcept nogil:
     # factor * value, where a factor of 0 removes an infinite value (but not NaN).
-    return <real> 0.0 if (factor == 0) & (value == value) else factor * value
+    cdef real product = factor * value
+    return <real> 0.0 if (factor == 0) & (value == value) else product
 
 
 cdef inline void clear_row(const Xent* a, const Tile* tile, const Span* gs, const Span* hs,
@@ -217,6 +218,25 @@ cdef inline void load_few(const Xent* a, const Tile* batch, const Py_ssize_t* ta
             b[i * LANES + l] = x
 
 
+cdef inline void few_sums(const Xent* a, const Tile* batch, const Py_ssize_t* target, real* b,
+                          real* step_of_target, real* target_x, real* centre, real* n,
+                          real* target_e, real* target_low, real* rest,
+                          real* rest_low) noexcept nogil:
+    # What load_few and all that follows it leads to, with AVX-512.
+    cdef Span span
+    cdef Py_ssize_t l
+    place(&a.x, &a.g, batch, &span)
+    load(<const real*> a.x.data, &span, batch, 0, batch.steps, -<real> INFINITY, b)
+    for l in range(LANES):
+        step_of_target[l] = <real> target[l]
+    if real is double:
+        fastce_few_sums_d(b, batch.steps, step_of_target, target_x, centre, n, target_e, target_low,
+                          rest, rest_low)
+    else:
+        fastce_few_sums_f(b, batch.steps, step_of_target, target_x, centre, n, target_e, target_low,
+                          rest, rest_low)
+
+
 cdef inline void store_few(const Xent* a, const Tile* batch, const real* step_of_target, real* b,
                            const real* factor, const real* factor_low,
                            const real* at_target) noexcept nogil:
@@ -224,11 +244,19 @@ cdef inline void store_few(const Xent* a, const Tile* batch, const real* step_of
     cdef Span span
     cdef Py_ssize_t i, l
     cdef real y
+    cdef real run[(FEW_TARGETS + 1) * LANES]
+    place(&a.grad, &a.g, batch, &span)
+    if FASTCE_HAS_EXP_LANES and rows_follow(&span, batch):
+        if real is double:
+            fastce_few_rows_d(run, batch.steps, b, factor, factor_low, step_of_target, at_target)
+        else:
+            fastce_few_rows_f(run, batch.steps, b, factor, factor_low, step_of_target, at_target)
+        write_run(<real*> a.grad.data + span.lane[0], run, batch)
+        return
     for i in range(batch.steps):
         for l in range(LANES):
             y = b[i * LANES + l] * factor[l] + (b[i * LANES + l] * factor_low[l] + <real> 0.0)
             b[i * LANES + l] = at_target[l] if step_of_target[l] == <real> i else y
-    place(&a.grad, &a.g, batch, &span)
     store(<real*> a.grad.data, &span, batch, 0, batch.steps, <const real*> b)
 
 
@@ -253,6 +281,7 @@ cdef void index_batch(const Xent* a, const Tile* batch, real* room, real kind,
     cdef bint smooth = a.smoothing != 0
     cdef bint beyond = False
     cdef bint few = False
+    cdef bint fused
     cdef bint far
     cdef Py_ssize_t rows = batch.rows
     cdef Py_ssize_t lanes = lanes_of(batch, kind)
@@ -300,15 +329,20 @@ cdef void index_batch(const Xent* a, const Tile* batch, real* room, real kind,
         few = a.g.k <= FEW_TARGETS
     batch_targets(a, batch, target, w, omega)
     coefficients_of(a, &weights, &of)
-    if few:
-        load_few(a, batch, target, b, below, step_of_target, target_x)
+    fused = FASTCE_HAS_EXP_LANES and few and not smooth
+    if fused:
+        few_sums(a, batch, target, b, step_of_target, target_x, centre, n, target_e, target_low,
+                 rest, rest_low)
     else:
-        take_at(x, &a.x, &a.g, batch, target, target_x)
-        batch_load(x, &a.x, &a.g, batch, target, target_x, b, below, how)
-    for l in range(lanes):
-        m[l] = target_x[l] if target_x[l] > below[l] else below[l]
-    choose_anchor(below, m, lanes, anchor)
-    far = choose_shift(m, lanes, centre, n, low, magic)
+        if few:
+            load_few(a, batch, target, b, below, step_of_target, target_x)
+        else:
+            take_at(x, &a.x, &a.g, batch, target, target_x)
+            batch_load(x, &a.x, &a.g, batch, target, target_x, b, below, how)
+        for l in range(lanes):
+            m[l] = target_x[l] if target_x[l] > below[l] else below[l]
+        choose_anchor(below, m, lanes, anchor)
+        far = choose_shift(m, lanes, centre, n, low, magic)
     if smooth:
         for l in range(lanes):
             h[l] = n[l] * ln2_high(kind) + centre[l]
@@ -320,12 +354,12 @@ cdef void index_batch(const Xent* a, const Tile* batch, real* room, real kind,
         if room != NULL:
             wait_in(room, &a.g, batch, &waiting)
             e = <real*> waiting.data
-    batch_sums(x, &a.x, &a.g, batch, target, centre, low, magic, anchor, far, b, e, &waiting,
-               rest, rest_low, how)
-
-    for l in range(lanes):
-        y = target_x[l] - centre[l]
-        target_e[l] = exp_parts(low[l] if low[l] > y else y, magic[l], &target_low[l])
+    if not fused:
+        batch_sums(x, &a.x, &a.g, batch, target, centre, low, magic, anchor, far, b, e, &waiting,
+                   rest, rest_low, how)
+        for l in range(lanes):
+            y = target_x[l] - centre[l]
+            target_e[l] = exp_parts(low[l] if low[l] > y else y, magic[l], &target_low[l])
     for l in range(lanes):
         s[l] = rest[l] + target_e[l]
         s_low[l] = sum_error(rest[l], target_e[l], s[l]) + (rest_low[l] + target_low[l])
@@ -369,6 +403,7 @@ cdef void index_batch(const Xent* a, const Tile* batch, real* room, real kind,
     for l in range(lanes):
         omega[l] = (<real> a.scale * omega[l]) * per_logit
         omega[l] = <real> 0.0 if target[l] == IGNORED else omega[l]
+    for l in range(lanes):
         w[l] = times(omega[l], w[l])
         y = rest[l] * inverse[l] + (rest[l] * inverse_low[l] + rest_low[l] * inverse[l])
         # (0.0 - : a weight of 0 gives no -0.0)

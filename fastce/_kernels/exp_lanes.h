@@ -55,7 +55,8 @@ static const float fastce_rest32[32] = {
     5.14060921e-9f, -8.69726657e-9f,
 };
 
-static inline __m512d fastce_exp_vector_d(__m512d x, __m512d base)
+/* e**y as above is *scale (1 + what this returns). */
+static inline __m512d fastce_exp_pieces_d(__m512d x, __m512d base, __m512d *scale)
 {
     const __m512i low_bits = _mm512_set1_epi64(15);
     __m512d t = _mm512_fmadd_pd(x, _mm512_set1_pd(23.083120654223414), base); /* 16 / ln 2 */
@@ -64,7 +65,7 @@ static inline __m512d fastce_exp_vector_d(__m512d x, __m512d base)
     __m512i bits = _mm512_castpd_si512(t);
     __m512i j = _mm512_and_si512(bits, low_bits);
     __m512i power = _mm512_slli_epi64(_mm512_andnot_si512(low_bits, bits), 48);
-    __m512d scale = _mm512_castsi512_pd(_mm512_add_epi64(
+    *scale = _mm512_castsi512_pd(_mm512_add_epi64(
         _mm512_permutex2var_epi64(_mm512_loadu_si512(fastce_table16), j,
                                   _mm512_loadu_si512(fastce_table16 + 8)), power));
     __m512d d = _mm512_permutex2var_pd(_mm512_loadu_pd(fastce_rest16), j,
@@ -78,11 +79,10 @@ static inline __m512d fastce_exp_vector_d(__m512d x, __m512d base)
     q = _mm512_fmadd_pd(r2, q,
         _mm512_fmadd_pd(r, _mm512_set1_pd(0.16666666664417071),
                         _mm512_set1_pd(0.49999999999999606)));
-    q = _mm512_fmadd_pd(r2, q, _mm512_add_pd(r, d));
-    return _mm512_fmadd_pd(scale, q, scale);
+    return _mm512_fmadd_pd(r2, q, _mm512_add_pd(r, d));
 }
 
-static inline __m512 fastce_exp_vector_f(__m512 x, __m512 base)
+static inline __m512 fastce_exp_pieces_f(__m512 x, __m512 base, __m512 *scale)
 {
     const __m512i low_bits = _mm512_set1_epi32(31);
     __m512 t = _mm512_fmadd_ps(x, _mm512_set1_ps(46.166241f), base);   /* 32 / ln 2 */
@@ -91,7 +91,7 @@ static inline __m512 fastce_exp_vector_f(__m512 x, __m512 base)
     __m512i bits = _mm512_castps_si512(t);
     __m512i j = _mm512_and_si512(bits, low_bits);
     __m512i power = _mm512_slli_epi32(_mm512_andnot_si512(low_bits, bits), 18);
-    __m512 scale = _mm512_castsi512_ps(_mm512_add_epi32(
+    *scale = _mm512_castsi512_ps(_mm512_add_epi32(
         _mm512_permutex2var_epi32(_mm512_loadu_si512(fastce_table32), j,
                                   _mm512_loadu_si512(fastce_table32 + 16)), power));
     __m512 d = _mm512_permutex2var_ps(_mm512_loadu_ps(fastce_rest32), j,
@@ -100,8 +100,7 @@ static inline __m512 fastce_exp_vector_f(__m512 x, __m512 base)
     r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-5.9520444e-11f), r);
     r2 = _mm512_mul_ps(r, r);
     q = _mm512_fmadd_ps(r, _mm512_set1_ps(0.166666806f), _mm512_set1_ps(0.500004053f));
-    q = _mm512_fmadd_ps(r2, q, _mm512_add_ps(r, d));
-    return _mm512_fmadd_ps(scale, q, scale);
+    return _mm512_fmadd_ps(r2, q, _mm512_add_ps(r, d));
 }
 
 /* The bits of magic_of(s) in vecmath.pxd count in units of 1, here in 16ths (32nds). */
@@ -156,6 +155,84 @@ static inline void fastce_transpose_f(__m256 row[8])
     }
 }
 
+/* The same for four columns: column[j][i] = x[lane[i]][j], for those j that are in `some`, and the
+ * reverse, row after row, being so many items apart. */
+static inline void fastce_load4_d(const double *x, const ptrdiff_t lane[8], __mmask8 some,
+                                  __m512d column[4])
+{
+    const __m512i left = _mm512_set_epi64(13, 12, 9, 8, 5, 4, 1, 0);
+    const __m512i right = _mm512_set_epi64(15, 14, 11, 10, 7, 6, 3, 2);
+    __m512d two[4];                                     /* rows 0 and 2, 1 and 3, 4 and 6, 5 and 7 */
+    for (int i = 0; i < 4; i++) {
+        const int r = i + i / 2 * 2;
+        two[i] = _mm512_insertf64x4(
+            _mm512_castpd256_pd512(_mm256_maskz_loadu_pd(some, x + lane[r])),
+            _mm256_maskz_loadu_pd(some, x + lane[r + 2]), 1);
+    }
+    for (int j = 0; j < 4; j += 2) {
+        const __m512i half = j ? right : left;
+        const __m512d even = _mm512_permutex2var_pd(two[0], half, two[2]);
+        const __m512d odd = _mm512_permutex2var_pd(two[1], half, two[3]);
+        column[j] = _mm512_unpacklo_pd(even, odd);
+        column[j + 1] = _mm512_unpackhi_pd(even, odd);
+    }
+}
+
+static inline void fastce_store4_d(double *x, ptrdiff_t between, const __m512d column[4])
+{
+    const __m512i first = _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0);
+    const __m512i last = _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4);
+    __m512d two[4];                                     /* rows 0 and 2, 1 and 3, 4 and 6, 5 and 7 */
+    for (int i = 0; i < 2; i++) {
+        const __m512d left = i ? _mm512_unpackhi_pd(column[0], column[1])
+                               : _mm512_unpacklo_pd(column[0], column[1]);
+        const __m512d right = i ? _mm512_unpackhi_pd(column[2], column[3])
+                                : _mm512_unpacklo_pd(column[2], column[3]);
+        two[i] = _mm512_permutex2var_pd(left, first, right);
+        two[i + 2] = _mm512_permutex2var_pd(left, last, right);
+    }
+    for (int r = 0; r < 8; r++) {
+        const __m512d rows = two[r % 2 + r / 4 * 2];
+        _mm256_storeu_pd(x + r * between, r & 2 ? _mm512_extractf64x4_pd(rows, 1)
+                                                : _mm512_castpd512_pd256(rows));
+    }
+}
+
+static inline void fastce_load4_f(const float *x, const ptrdiff_t lane[8], __mmask8 some,
+                                  __m256 column[4])
+{
+    __m256 two[4];                                      /* rows i and i + 4 */
+    for (int i = 0; i < 4; i++)
+        two[i] = _mm256_insertf128_ps(
+            _mm256_castps128_ps256(_mm_maskz_loadu_ps(some, x + lane[i])),
+            _mm_maskz_loadu_ps(some, x + lane[i + 4]), 1);
+    for (int j = 0; j < 4; j += 2) {
+        const __m256 low = j ? _mm256_shuffle_ps(two[0], two[1], 0xee)
+                             : _mm256_shuffle_ps(two[0], two[1], 0x44);
+        const __m256 high = j ? _mm256_shuffle_ps(two[2], two[3], 0xee)
+                              : _mm256_shuffle_ps(two[2], two[3], 0x44);
+        column[j] = _mm256_shuffle_ps(low, high, 0x88);
+        column[j + 1] = _mm256_shuffle_ps(low, high, 0xdd);
+    }
+}
+
+static inline void fastce_store4_f(float *x, ptrdiff_t between, const __m256 column[4])
+{
+    __m256 two[4];                                      /* rows i and i + 4 */
+    for (int i = 0; i < 4; i += 2) {
+        const __m256 left = i ? _mm256_unpackhi_ps(column[0], column[1])
+                              : _mm256_unpacklo_ps(column[0], column[1]);
+        const __m256 right = i ? _mm256_unpackhi_ps(column[2], column[3])
+                               : _mm256_unpacklo_ps(column[2], column[3]);
+        two[i] = _mm256_shuffle_ps(left, right, 0x44);
+        two[i + 1] = _mm256_shuffle_ps(left, right, 0xee);
+    }
+    for (int i = 0; i < 4; i++)
+        _mm_storeu_ps(x + i * between, _mm256_castps256_ps128(two[i]));
+    for (int i = 0; i < 4; i++)
+        _mm_storeu_ps(x + (i + 4) * between, _mm256_extractf128_ps(two[i], 1));
+}
+
 /* memcpy past the caches. (What orders such writes before another thread reads them is the locked
  * instruction with which a parallel region ends and Python's lock is taken.) */
 static inline void fastce_stream(void *to, const void *from, size_t n)
@@ -180,7 +257,17 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
 #define OP(name) _mm512_##name##_pd
 #define OP_MASK(name) _mm512_##name##_pd_mask
 #define OP_EIGHT(name) _mm512_##name##_pd
+#define EIGHT_EQUAL(a, b) _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ)
 #define SIGN_MASK(v) _mm512_movepi64_mask(_mm512_castpd_si512(v))
+#define SHIFT_LEFT(v, bits) _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(v), bits))
+#define MANTISSA 52
+#define ROUND 6755399441055744.0
+#define BIAS 1023
+#define LIFT 64
+#define RAISED 18446744073709551616.0
+#define LEAST_POWER -1000
+#define FAR 4096
+#define LN2 0.6931471805599453
 #include "lanes_of_type.h"
 
 #define REAL float
@@ -192,7 +279,17 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
 #define OP(name) _mm512_##name##_ps
 #define OP_MASK(name) _mm512_##name##_ps_mask
 #define OP_EIGHT(name) _mm256_##name##_ps
+#define EIGHT_EQUAL(a, b) _mm256_cmp_ps_mask(a, b, _CMP_EQ_OQ)
 #define SIGN_MASK(v) _mm512_movepi32_mask(_mm512_castps_si512(v))
+#define SHIFT_LEFT(v, bits) _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(v), bits))
+#define MANTISSA 23
+#define ROUND 12582912.0f
+#define BIAS 127
+#define LIFT 32
+#define RAISED 4294967296.0f
+#define LEAST_POWER -110
+#define FAR 512
+#define LN2 0.6931472f
 #include "lanes_of_type.h"
 
 #else
@@ -214,6 +311,12 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
     ((void) (product))
 #define fastce_binary_f(x, t, n, low, magic, up, scale, grad, product, product_low, total, lost) \
     ((void) (product))
+#define fastce_few_sums_d(b, steps, target, target_x, centre, n, target_e, target_low, rest, \
+                          rest_low) ((void) 0)
+#define fastce_few_sums_f(b, steps, target, target_x, centre, n, target_e, target_low, rest, \
+                          rest_low) ((void) 0)
+#define fastce_few_rows_d(run, steps, b, factor, factor_low, target, at_target) ((void) 0)
+#define fastce_few_rows_f(run, steps, b, factor, factor_low, target, at_target) ((void) 0)
 #define fastce_load_rows_d(x, lane, steps, b) ((void) 0)
 #define fastce_load_rows_f(x, lane, steps, b) ((void) 0)
 #define fastce_store_rows_d(x, lane, steps, b) ((void) 0)

@@ -2,6 +2,23 @@
  * of WIDTH, with masks MASK; EIGHT is a vector of eight. OF(name) is the type's name of a function,
  * OP(name) and the like that of an instruction. */
 
+static inline VEC OF(fastce_exp_vector)(VEC y, VEC base)
+{
+    VEC scale;
+    const VEC q = OF(fastce_exp_pieces)(y, base, &scale);
+    return OP(fmadd)(scale, q, scale);
+}
+
+/* The same with its rounding error. */
+static inline VEC OF(fastce_exp_parts)(VEC y, VEC base, VEC *tail)
+{
+    VEC scale;
+    const VEC q = OF(fastce_exp_pieces)(y, base, &scale);
+    const VEC e = OP(fmadd)(scale, q, scale);
+    *tail = OP(fmadd)(scale, q, OP(sub)(scale, e));
+    return e;
+}
+
 /* e[l] = exp_scaled(y[l], magic[l]) for all lanes. */
 static inline void OF(fastce_exp_each)(const REAL *y, const REAL *magic, REAL *e)
 {
@@ -212,6 +229,72 @@ static inline void OF(fastce_binary)(const REAL *x, const REAL *t, ptrdiff_t n, 
     }
 }
 
+/* `few_sums` of cross_entropy.pxi: load_few, choose_anchor, choose_shift and `sweep` in one, as far
+ * as possible in registers. All rows get their shift before any gets its sums, so that nothing waits
+ * for the former. */
+static inline void OF(fastce_few_sums)(REAL *b, ptrdiff_t steps, const REAL *target,
+                                       REAL *target_x, REAL *centre, REAL *n, REAL *target_e,
+                                       REAL *target_low, REAL *rest, REAL *rest_low)
+{
+    const VEC one = OP(set1)(1), log2e = OP(set1)((REAL) 1.4426950408889634);
+    const VEC round = OP(set1)(ROUND), raise = OP(set1)(BIAS + LIFT);
+    VEC anchor[FASTCE_LANES / WIDTH], least[FASTCE_LANES / WIDTH], base[FASTCE_LANES / WIDTH];
+    for (int l = 0; l < FASTCE_LANES; l += WIDTH) {
+        const VEC at = OP(loadu)(target + l);
+        const MASK used = OP_MASK(cmp)(at, OP(set1)(-1), _CMP_NEQ_UQ);
+        VEC top = OP(set1)(-INFINITY), hit_x = OP(setzero)(), step = OP(setzero)();
+        for (ptrdiff_t i = 0; i < steps; i++, step = OP(add)(step, one)) {
+            const MASK hit = OP_MASK(cmp)(at, step, _CMP_EQ_OQ);
+            const VEC v = OP(maskz_loadu)(used, b + i * FASTCE_LANES + l);
+            hit_x = OP(mask_mov)(hit_x, hit, v);
+            top = OP(mask_max)(top, (MASK) ~hit, v, top);
+        }
+        const VEC m = OP(max)(hit_x, top);
+        VEC below = OP(mul)(OP(sub)(top, m), log2e);
+        below = OP(add)(round, OP(add)(OP(max)(below, OP(set1)(LEAST_POWER)), OP(set1)(BIAS)));
+        const MASK moderate = OP_MASK(cmp)(OP(abs)(m), OP(set1)(FAR), _CMP_NGT_UQ);
+        const VEC power = OP(sub)(OP(fmadd)(OP(maskz_mov)(moderate, m), log2e, round), round);
+        OP(storeu)(target_x + l, hit_x);
+        OP(storeu)(centre + l, OP(mask_mov)(m, moderate, OP(setzero)()));
+        OP(storeu)(n + l, power);
+        anchor[l / WIDTH] = OP(mul)(SHIFT_LEFT(below, MANTISSA), OP(set1)(256 * RAISED));
+        least[l / WIDTH] = OP(mul)(OP(sub)(power, raise), OP(set1)(LN2));
+        base[l / WIDTH] = OF(fastce_base)(OP(add)(round, OP(sub)(raise, power)));
+    }
+    for (int l = 0; l < FASTCE_LANES; l += WIDTH) {
+        REAL *x = b + l;
+        const VEC at = OP(loadu)(target + l), mid = OP(loadu)(centre + l);
+        const VEC low = least[l / WIDTH], shift = base[l / WIDTH], start = anchor[l / WIDTH];
+        const MASK used = OP_MASK(cmp)(at, OP(set1)(-1), _CMP_NEQ_UQ);
+        VEC s = start, q = OP(setzero)(), step = OP(setzero)();
+        for (ptrdiff_t i = 0; i < steps; i += 2, x += 2 * FASTCE_LANES) {
+            VEC e = OP(setzero)(), f = e;
+            MASK hit = OP_MASK(cmp)(at, step, _CMP_EQ_OQ);
+            step = OP(add)(step, one);
+            e = OP(sub)(OP(maskz_loadu)(used, x), mid);
+            e = OF(fastce_exp_vector)(OP(mask_max)(low, (MASK) ~hit, low, e), shift);
+            OP(storeu)(x, e);
+            if (i + 1 < steps) {
+                hit = OP_MASK(cmp)(at, step, _CMP_EQ_OQ);
+                step = OP(add)(step, one);
+                f = OP(sub)(OP(maskz_loadu)(used, x + FASTCE_LANES), mid);
+                f = OF(fastce_exp_vector)(OP(mask_max)(low, (MASK) ~hit, low, f), shift);
+                OP(storeu)(x + FASTCE_LANES, f);
+            }
+            OF(fastce_add_pair)(e, f, &s, &q);
+        }
+        s = OP(sub)(s, start);
+        VEC total = OP(add)(s, q), lost = OP(sub)(q, OP(sub)(total, s)), tail;
+        total = OP(mask_mov)(s, OP_MASK(cmp)(total, total, _CMP_ORD_Q), total);
+        lost = OP(maskz_mov)(OP_MASK(cmp)(lost, lost, _CMP_ORD_Q), lost);
+        const VEC y = OP(max)(low, OP(sub)(OP(loadu)(target_x + l), mid));
+        OP(storeu)(target_e + l, OF(fastce_exp_parts)(y, shift, &tail));
+        OP(storeu)(target_low + l, tail);
+        OP(storeu)(rest + l, total);
+        OP(storeu)(rest_low + l, lost);
+    }
+}
+
 /* b[i][l] = x[lane[l] + i], and the reverse. */
 static inline void OF(fastce_load_rows)(const REAL *x, const ptrdiff_t *lane, ptrdiff_t steps,
                                         REAL *b)
@@ -221,9 +304,13 @@ static inline void OF(fastce_load_rows)(const REAL *x, const ptrdiff_t *lane, pt
             const int count = steps - i < 8 ? (int) (steps - i) : 8;
             const __mmask8 some = (__mmask8) ((1 << count) - 1);
             EIGHT row[8];
-            for (int j = 0; j < 8; j++)
-                row[j] = OP_EIGHT(maskz_loadu)(some, x + lane[l + j] + i);
-            OF(fastce_transpose)(row);
+            if (count <= 4) {
+                OF(fastce_load4)(x + i, lane + l, some, row);
+            } else {
+                for (int j = 0; j < 8; j++)
+                    row[j] = OP_EIGHT(maskz_loadu)(some, x + lane[l + j] + i);
+                OF(fastce_transpose)(row);
+            }
             for (int j = 0; j < count; j++)
                 OP_EIGHT(storeu)(b + (i + j) * FASTCE_LANES + l, row[j]);
         }
@@ -245,6 +332,18 @@ static inline void OF(fastce_store_rows)(REAL *x, const ptrdiff_t *lane, ptrdiff
         }
 }
 
+/* Eight columns, of which `count` count, to rows that are so many items apart, the first row first. */
+static inline void OF(fastce_write_rows)(REAL *x, ptrdiff_t between, ptrdiff_t count, EIGHT column[8])
+{
+    if (count <= 4) {
+        OF(fastce_store4)(x, between, column);
+        return;
+    }
+    OF(fastce_transpose)(column);
+    for (int j = 0; j < 8; j++)
+        OP_EIGHT(storeu)(x + j * between, column[j]);
+}
+
 /* The same to a local run of memory in which row follows row, and which has room for seven more.
  * What is written too far is written again: the last columns come first. */
 static inline void OF(fastce_rows_of)(REAL *run, ptrdiff_t steps, const REAL *b)
@@ -256,10 +355,32 @@ static inline void OF(fastce_rows_of)(REAL *run, ptrdiff_t steps, const REAL *b)
                 const ptrdiff_t step = i + j < steps ? i + j : i;
                 row[j] = OP_EIGHT(loadu)(b + step * FASTCE_LANES + l);
             }
-            OF(fastce_transpose)(row);
-            for (int j = 0; j < 8; j++)
-                OP_EIGHT(storeu)(run + (l + j) * steps + i, row[j]);
+            OF(fastce_write_rows)(run + l * steps + i, steps, steps - i, row);
         }
+}
+
+/* The same of b times the sum of two factors a lane, but at_target for the step that is the target. */
+static inline void OF(fastce_few_rows)(REAL *run, ptrdiff_t steps, const REAL *b,
+                                       const REAL *factor, const REAL *factor_low,
+                                       const REAL *target, const REAL *at_target)
+{
+    for (int l = 0; l < FASTCE_LANES; l += 8) {
+        const EIGHT f = OP_EIGHT(loadu)(factor + l), f_low = OP_EIGHT(loadu)(factor_low + l);
+        const EIGHT t = OP_EIGHT(loadu)(target + l), at = OP_EIGHT(loadu)(at_target + l);
+        for (ptrdiff_t i = (steps - 1) / 8 * 8; i >= 0; i -= 8) {
+            EIGHT row[8];
+            for (int j = 0; j < 8; j++) {
+                row[j] = OP_EIGHT(setzero)();
+                if (i + j < steps) {
+                    const EIGHT e = OP_EIGHT(loadu)(b + (i + j) * FASTCE_LANES + l);
+                    const __mmask8 hit = EIGHT_EQUAL(t, OP_EIGHT(set1)((REAL) (i + j)));
+                    row[j] = OP_EIGHT(fmadd)(e, f, OP_EIGHT(fmadd)(e, f_low, row[j]));
+                    row[j] = OP_EIGHT(mask_mov)(row[j], hit, at);
+                }
+            }
+            OF(fastce_write_rows)(run + l * steps + i, steps, steps - i, row);
+        }
+    }
 }
 
 /* `stream_row` of batches.pxi. */
@@ -293,4 +414,14 @@ static inline void OF(fastce_stream_row)(const REAL *e, REAL *out, ptrdiff_t k, 
 #undef OP
 #undef OP_MASK
 #undef OP_EIGHT
+#undef EIGHT_EQUAL
 #undef SIGN_MASK
+#undef SHIFT_LEFT
+#undef ROUND
+#undef BIAS
+#undef LIFT
+#undef RAISED
+#undef MANTISSA
+#undef LEAST_POWER
+#undef FAR
+#undef LN2

@@ -73,6 +73,16 @@ cdef extern from "exp_lanes.h" nogil:
                              double at_masked, double factor, double factor_low)
     void fastce_stream_row_f(const float* e, float* out, Py_ssize_t k, Py_ssize_t masked,
                              float at_masked, float factor, float factor_low)
+    void fastce_few_sums_d(double* b, Py_ssize_t steps, const double* target, double* target_x,
+                           double* centre, double* n, double* target_e, double* target_low,
+                           double* rest, double* rest_low)
+    void fastce_few_sums_f(float* b, Py_ssize_t steps, const float* target, float* target_x,
+                           float* centre, float* n, float* target_e, float* target_low, float* rest,
+                           float* rest_low)
+    void fastce_few_rows_d(double* run, Py_ssize_t steps, const double* b, const double* factor,
+                           const double* factor_low, const double* target, const double* at_target)
+    void fastce_few_rows_f(float* run, Py_ssize_t steps, const float* b, const float* factor,
+                           const float* factor_low, const float* target, const float* at_target)
     void fastce_rows_of_d(double* run, Py_ssize_t steps, const double* b)
     void fastce_rows_of_f(float* run, Py_ssize_t steps, const float* b)
 
@@ -258,6 +268,21 @@ cdef inline void store_scaled(real* x, const Span* span, const Tile* tile, Py_ss
     store(x, span, tile, start + whole, steps - whole, <const real*> b + whole * LANES)
 
 
+cdef inline bint rows_follow(const Span* span, const Tile* tile) noexcept nogil:
+    # Whether many rows are a run of memory, row after row.
+    return not tile.single and span.step == 1 and tile.lanes == LANES \
+        and span.lane[1] - span.lane[0] == tile.steps \
+        and span.lane[LANES - 1] - span.lane[0] == (LANES - 1) * tile.steps
+
+
+cdef inline void write_run(real* x, const real* run, const Tile* tile) noexcept nogil:
+    # Writes all that a tile of many rows holds.
+    if tile.streamed:
+        fastce_stream(x, run, tile.steps * LANES * sizeof(real))
+    else:
+        memcpy(x, run, tile.steps * LANES * sizeof(real))
+
+
 cdef inline void store(real* x, const Span* span, const Tile* tile, Py_ssize_t start,
                        Py_ssize_t steps, const real* b) noexcept nogil:
     # The inverse of `load`.
@@ -281,17 +306,12 @@ cdef inline void store(real* x, const Span* span, const Tile* tile, Py_ssize_t s
         for i in range(whole):
             memcpy(x + span.lane[0] + (start + i) * span.step, b + i * LANES,
                    LANES * sizeof(real))
-    elif FASTCE_HAS_EXP_LANES and tile.chunks == 1 and span.step == 1 and tile.lanes == LANES \
-            and span.lane[1] - span.lane[0] == steps and span.lane[LANES - 1] - span.lane[0] == \
-            (LANES - 1) * steps:
+    elif FASTCE_HAS_EXP_LANES and tile.chunks == 1 and rows_follow(span, tile):
         if real is double:
             fastce_rows_of_d(run, steps, b)
         else:
             fastce_rows_of_f(run, steps, b)
-        if tile.streamed:
-            fastce_stream(x + span.lane[0], run, steps * LANES * sizeof(real))
-        else:
-            memcpy(x + span.lane[0], run, steps * LANES * sizeof(real))
+        write_run(x + span.lane[0], run, tile)
     elif FASTCE_HAS_EXP_LANES and span.step == 1 and tile.lanes == LANES:
         if real is double:
             fastce_store_rows_d(x + start, span.lane, whole, b)
@@ -459,7 +479,8 @@ cdef inline bint choose_shift(const real* m, Py_ssize_t lanes, real* centre, rea
     else:
         far = <float> 512.0
     for l in range(lanes):
-        centre[l] = m[l] if m[l] > far or m[l] < -far else <real> 0.0
+        centre[l] = m[l] if (m[l] > far) | (m[l] < -far) else <real> 0.0
+    for l in range(lanes):
         n[l] = (m[l] if centre[l] == 0 else <real> 0.0) * <real> 1.4426950408889634
         n[l] = (n[l] + round_magic(far)) - round_magic(far)
         low[l] = lowest(n[l])
