@@ -16,7 +16,7 @@
 # for the largest class (`below`).
 
 cdef enum:
-    FEW_TARGETS = 16                # classes; beyond, targets are looked up one by one
+    FEW_TARGETS = 24                # classes; beyond, targets are looked up one by one
 
 cdef struct Xent:
     Geometry g
@@ -223,18 +223,24 @@ cdef inline void few_sums(const Xent* a, const Tile* batch, const Py_ssize_t* ta
                           real* target_e, real* target_low, real* rest,
                           real* rest_low) noexcept nogil:
     # What load_few and all that follows it leads to, with AVX-512.
+    cdef const real* x = <const real*> a.x.data
+    cdef Py_ssize_t l, x_step
+    cdef Py_ssize_t out_step = 0
+    cdef const real* ahead = near_tile(x, &a.x, &a.g, batch, LANES, &x_step)
+    cdef const real* result = NULL
     cdef Span span
-    cdef Py_ssize_t l
+    if not batch.streamed:
+        result = near_tile(<const real*> a.grad.data, &a.grad, &a.g, batch, 0, &out_step)
     place(&a.x, &a.g, batch, &span)
-    load(<const real*> a.x.data, &span, batch, 0, batch.steps, -<real> INFINITY, b)
+    load(x, &span, batch, 0, batch.steps, -<real> INFINITY, b)
     for l in range(LANES):
         step_of_target[l] = <real> target[l]
     if real is double:
-        fastce_few_sums_d(b, batch.steps, step_of_target, target_x, centre, n, target_e, target_low,
-                          rest, rest_low)
+        fastce_few_sums_d(b, batch.steps, step_of_target, ahead, x_step, result, out_step, target_x,
+                          centre, n, target_e, target_low, rest, rest_low)
     else:
-        fastce_few_sums_f(b, batch.steps, step_of_target, target_x, centre, n, target_e, target_low,
-                          rest, rest_low)
+        fastce_few_sums_f(b, batch.steps, step_of_target, ahead, x_step, result, out_step, target_x,
+                          centre, n, target_e, target_low, rest, rest_low)
 
 
 cdef inline void store_few(const Xent* a, const Tile* batch, const real* step_of_target, real* b,

@@ -311,10 +311,10 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
     ((void) (product))
 #define fastce_binary_f(x, t, n, low, magic, up, scale, grad, product, product_low, total, lost) \
     ((void) (product))
-#define fastce_few_sums_d(b, steps, target, target_x, centre, n, target_e, target_low, rest, \
-                          rest_low) ((void) 0)
-#define fastce_few_sums_f(b, steps, target, target_x, centre, n, target_e, target_low, rest, \
-                          rest_low) ((void) 0)
+#define fastce_few_sums_d(b, steps, target, ahead, ahead_step, result, result_step, target_x, \
+                          centre, n, target_e, target_low, rest, rest_low) ((void) 0)
+#define fastce_few_sums_f(b, steps, target, ahead, ahead_step, result, result_step, target_x, \
+                          centre, n, target_e, target_low, rest, rest_low) ((void) 0)
 #define fastce_few_rows_d(run, steps, b, factor, factor_low, target, at_target) ((void) 0)
 #define fastce_few_rows_f(run, steps, b, factor, factor_low, target, at_target) ((void) 0)
 #define fastce_load_rows_d(x, lane, steps, b) ((void) 0)

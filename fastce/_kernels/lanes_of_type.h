@@ -233,8 +233,9 @@ static inline void OF(fastce_binary)(const REAL *x, const REAL *t, ptrdiff_t n, 
  * as possible in registers. All rows get their shift before any gets its sums, so that nothing waits
  * for the former. */
 static inline void OF(fastce_few_sums)(REAL *b, ptrdiff_t steps, const REAL *target,
-                                       REAL *target_x, REAL *centre, REAL *n, REAL *target_e,
-                                       REAL *target_low, REAL *rest, REAL *rest_low)
+                                       const REAL *ahead, ptrdiff_t ahead_step, const REAL *result,
+                                       ptrdiff_t result_step, REAL *target_x, REAL *centre, REAL *n,
+                                       REAL *target_e, REAL *target_low, REAL *rest, REAL *rest_low)
 {
     const VEC one = OP(set1)(1), log2e = OP(set1)((REAL) 1.4426950408889634);
     const VEC round = OP(set1)(ROUND), raise = OP(set1)(BIAS + LIFT);
@@ -246,6 +247,10 @@ static inline void OF(fastce_few_sums)(REAL *b, ptrdiff_t steps, const REAL *tar
         for (ptrdiff_t i = 0; i < steps; i++, step = OP(add)(step, one)) {
             const MASK hit = OP_MASK(cmp)(at, step, _CMP_EQ_OQ);
             const VEC v = OP(maskz_loadu)(used, b + i * FASTCE_LANES + l);
+            if (ahead)
+                __builtin_prefetch(ahead + i * ahead_step + l);
+            if (result)
+                __builtin_prefetch(result + i * result_step + l, 1);
             hit_x = OP(mask_mov)(hit_x, hit, v);
             top = OP(mask_max)(top, (MASK) ~hit, v, top);
         }

@@ -73,12 +73,14 @@ cdef extern from "exp_lanes.h" nogil:
                              double at_masked, double factor, double factor_low)
     void fastce_stream_row_f(const float* e, float* out, Py_ssize_t k, Py_ssize_t masked,
                              float at_masked, float factor, float factor_low)
-    void fastce_few_sums_d(double* b, Py_ssize_t steps, const double* target, double* target_x,
-                           double* centre, double* n, double* target_e, double* target_low,
-                           double* rest, double* rest_low)
-    void fastce_few_sums_f(float* b, Py_ssize_t steps, const float* target, float* target_x,
-                           float* centre, float* n, float* target_e, float* target_low, float* rest,
-                           float* rest_low)
+    void fastce_few_sums_d(double* b, Py_ssize_t steps, const double* target, const double* ahead,
+                           Py_ssize_t ahead_step, const double* result, Py_ssize_t result_step,
+                           double* target_x, double* centre, double* n, double* target_e,
+                           double* target_low, double* rest, double* rest_low)
+    void fastce_few_sums_f(float* b, Py_ssize_t steps, const float* target, const float* ahead,
+                           Py_ssize_t ahead_step, const float* result, Py_ssize_t result_step,
+                           float* target_x, float* centre, float* n, float* target_e,
+                           float* target_low, float* rest, float* rest_low)
     void fastce_few_rows_d(double* run, Py_ssize_t steps, const double* b, const double* factor,
                            const double* factor_low, const double* target, const double* at_target)
     void fastce_few_rows_f(float* run, Py_ssize_t steps, const float* b, const float* factor,
