@@ -876,4 +876,4 @@ cdef void xent_run(const Xent* a, bint wide) noexcept nogil:
         for t in prange(work.count, num_threads=work.threads, schedule="static"):
             xent_number(a, &work, t, threadid(), wide)
     free(work.room)
-    feclearexcept(FE_ALL_EXCEPT)
+    fastce_clear_flags()

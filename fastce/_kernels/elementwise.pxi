@@ -12,11 +12,6 @@ cdef enum:
     BLOCK = 512                     # values in a local buffer
     BLOCKS_A_PIECE = 32             # blocks that a thread takes at a time
 
-cdef extern from "<fenv.h>" nogil:
-    int FE_ALL_EXCEPT
-    int feclearexcept(int)
-
-
 cdef inline void exp_lifted_block(const real* x, real* e, Py_ssize_t n) noexcept nogil:
     # e = exp_lifted(x), in a buffer of BLOCK values of which some after n are written as well.
     cdef Py_ssize_t i
@@ -263,8 +258,7 @@ cdef inline void ufunc_loop(char** args, const cnp.npy_intp* dimensions,
         for p in prange(pieces, num_threads=threads, schedule="static"):
             ufunc_piece[real](loop, args, <const Py_ssize_t*> strides, binary, p * piece,
                               min(n, (p + 1) * piece), kind)
-    # Underflow is meant, and ±inf and NaN are results like others: no warning.
-    feclearexcept(FE_ALL_EXCEPT)
+    fastce_clear_flags()
 
 
 cdef void unary_f(char** args, const cnp.npy_intp* dimensions, const cnp.npy_intp* strides,

@@ -446,7 +446,7 @@ cdef double pointwise_run(const Pointwise* a, bint wide) noexcept nogil:
             pointwise_piece_number(a, p, wide)
     if a.sums != NULL:
         result = sum_of[double](a.sums, pieces)
-    feclearexcept(FE_ALL_EXCEPT)
+    fastce_clear_flags()
     return result
 
 

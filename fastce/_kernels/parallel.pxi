@@ -17,8 +17,36 @@ cdef extern from *:
     int omp_in_parallel() nogil
 
 
+cdef extern from "Python.h":
+    ctypedef struct PyThreadState
+    PyThreadState* PyEval_SaveThread()
+    void PyEval_RestoreThread(PyThreadState* state)
+
+
+cdef extern from *:
+    """
+    #if defined(__SSE2__)
+    #include <xmmintrin.h>
+    #define FASTCE_FLAGS 0x3fu
+    /* The kernels' arithmetic leaves nothing in the flags of the x87, which take long to clear. */
+    static inline void fastce_clear_flags(void)
+    {
+        const unsigned state = _mm_getcsr();
+        if (state & FASTCE_FLAGS)
+            _mm_setcsr(state & ~FASTCE_FLAGS);
+    }
+    #else
+    #include <fenv.h>
+    static inline void fastce_clear_flags(void) { feclearexcept(FE_ALL_EXCEPT); }
+    #endif
+    """
+    # Underflow is meant, and ±inf and NaN are results like others: NumPy shall not warn.
+    void fastce_clear_flags() nogil
+
+
 cdef enum:
     NANOSECONDS_A_THREAD = 50000   # less work than this does not pay for waking a thread
+    NANOSECONDS_HELD = 5000        # less does not pay for letting other Python threads run
 
 cdef int requested_threads = 0      # set_num_threads; 0: never called
 cdef int openmp_at_request = 0      # what OpenMP would have used then
@@ -48,6 +76,16 @@ cdef int team(double nanoseconds, Py_ssize_t pieces) noexcept nogil:
     if threads > 1:
         used_threads = True
     return <int> threads
+
+
+cdef inline PyThreadState* release(double nanoseconds) noexcept:
+    # Lets other Python threads run during so much work, if it is enough; to be taken back.
+    return PyEval_SaveThread() if nanoseconds > NANOSECONDS_HELD else NULL
+
+
+cdef inline void take_back(PyThreadState* state) noexcept:
+    if state != NULL:
+        PyEval_RestoreThread(state)
 
 
 def set_threads(int n):

@@ -221,6 +221,7 @@ def plain_element_loss(int loss, frozenset own, logits, target, int want, out, d
     cdef float positive32
     cdef double total
     cdef Pointwise a
+    cdef PyThreadState* state
     cdef Array2 absent
     cdef cnp.npy_intp pieces
     grad, hess = out, None
@@ -298,8 +299,9 @@ def plain_element_loss(int loss, frozenset own, logits, target, int want, out, d
         pieces = piece_count(&a)
         sums = cnp.PyArray_EMPTY(1, &pieces, cnp.NPY_DOUBLE, 0)
         a.sums = <double*> cnp.PyArray_DATA(sums)
-    with nogil:
-        total = pointwise_run(&a, wide)
+    state = release(n)
+    total = pointwise_run(&a, wide)
+    take_back(state)
     value = reduced(reduction, values, total, divisor, logits) if want & VALUE else None
     return plain_result(want, value, grad, hess)
 
@@ -324,6 +326,7 @@ def plain_softmax_family(int op, x, axis, out):
     cdef Array3 xa
     cdef Array3 ya
     cdef void* row
+    cdef PyThreadState* state
     if axis != -1 and axis != nd - 1:
         return None
     classes_last(x, &g, &xa)
@@ -336,16 +339,18 @@ def plain_softmax_family(int op, x, axis, out):
         result = cnp.PyArray_EMPTY(nd - 1, cnp.PyArray_DIMS(x), kind, 0)
         row = cnp.PyArray_DATA(result)
         ya.data = NULL
-        with nogil:
-            softmax_run(op, &g, &xa, &ya, row, kind == cnp.NPY_DOUBLE)
+        state = release(g.outer * g.k)
+        softmax_run(op, &g, &xa, &ya, row, kind == cnp.NPY_DOUBLE)
+        take_back(state)
         return result if nd > 1 else cnp.PyArray_ToScalar(cnp.PyArray_DATA(result), result)
     if not is_plain_out(out, x):
         return None
     if out is None:
         out = cnp.PyArray_EMPTY(nd, cnp.PyArray_DIMS(x), kind, 0)
     ya.data = cnp.PyArray_DATA(out)
-    with nogil:
-        softmax_run(op, &g, &xa, &ya, NULL, kind == cnp.NPY_DOUBLE)
+    state = release(g.outer * g.k)
+    softmax_run(op, &g, &xa, &ya, NULL, kind == cnp.NPY_DOUBLE)
+    take_back(state)
     return out
 
 
@@ -430,6 +435,7 @@ def plain_row_loss(int op, frozenset own, logits, target, int want, out, dict op
     cdef int64_t label
     cdef Xent a
     cdef Py_ssize_t n
+    cdef PyThreadState* state
     cdef Py_ssize_t ignored = 0
     cdef double stack[STACK_ROWS]
     cdef void* room = stack         # for a number of each row
@@ -504,16 +510,17 @@ def plain_row_loss(int op, frozenset own, logits, target, int want, out, dict op
         hess = like(logits) if hess is None else hess
         a.hess = a.grad
         a.hess.data = cnp.PyArray_DATA(hess)
-    with nogil:
-        if op == CROSS_ENTROPY:
-            xent_run(&a, wide)
+    state = release(a.g.outer * a.g.k)
+    if op == CROSS_ENTROPY:
+        xent_run(&a, wide)
+    else:
+        probability_run(op, &a, wide)
+    if want & VALUE and reduction != NONE:
+        if wide:
+            total = sum_of[double](<const double*> room, n)
         else:
-            probability_run(op, &a, wide)
-        if want & VALUE and reduction != NONE:
-            if wide:
-                total = sum_of[double](<const double*> room, n)
-            else:
-                total = sum_of[float](<const float*> room, n)
+            total = sum_of[float](<const float*> room, n)
+    take_back(state)
     value = None
     if want & VALUE:
         if reduction == NONE and nd == 1:

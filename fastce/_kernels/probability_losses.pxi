@@ -354,4 +354,4 @@ cdef void probability_run(int op, const Xent* a, bint wide) noexcept nogil:
     else:
         for t in prange(tiles, num_threads=threads, schedule="static"):
             probability_tile_number(op, a, beside, t, wide)
-    feclearexcept(FE_ALL_EXCEPT)
+    fastce_clear_flags()

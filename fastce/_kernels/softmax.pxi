@@ -613,7 +613,7 @@ cdef void softmax_run(int op, const Geometry* g, const Array3* x, const Array3* 
         for t in prange(work.count, num_threads=work.threads, schedule="static"):
             softmax_tile_number(op, g, x, y, row, &work, t, threadid(), wide)
     free(work.room)
-    feclearexcept(FE_ALL_EXCEPT)
+    fastce_clear_flags()
 
 
 cdef int bring_together(const Geometry* g, Array3* xa, const Array3* oa, object x,
@@ -679,4 +679,4 @@ def softmax_backward(bint logarithm, grad, y, out):
         else:
             for t in prange(tiles, num_threads=threads, schedule="static"):
                 backward_tile_number(logarithm, &g, &ga, &ya, &oa, beside, t, wide)
-        feclearexcept(FE_ALL_EXCEPT)
+        fastce_clear_flags()

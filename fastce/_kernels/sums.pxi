@@ -19,6 +19,8 @@ cdef double sum_of(const real* x, Py_ssize_t n) noexcept nogil:
     cdef double lost[LANES]
     cdef double s[LANES]
     cdef Py_ssize_t i, l
+    if n == 1:
+        return x[0]
     fill_lanes(total, 0.0)
     fill_lanes(lost, 0.0)
     for i in range(n // LANES):
