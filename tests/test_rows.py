@@ -132,3 +132,31 @@ def test_large_results(shape, axis, offset, dtype):
         rows = (part, slice(None)) if axis == 1 else (slice(None), part)
         assert_same_bits(out[rows], fastce.softmax(logits[rows], axis))
     assert np.all(memory[:offset] == 7) and np.all(memory[offset + logits.size :] == 7)
+
+
+@dtypes
+@pytest.mark.parametrize("shape", [(3, 21, 120, 100), (40, 30, 24, 24), (150, 10, 23, 17)], ids=str)
+@pytest.mark.parametrize("offset", [0, 1, 2, 5])
+def test_large_images(shape, offset, dtype):
+    """The same for rows side by side, whose results are cut into batches at lines of memory."""
+    rng = seeded("images", shape, dtype.__name__)
+    logits = rng.standard_normal(shape, dtype)
+    target = rng.integers(0, shape[1], (shape[0], *shape[2:]))
+    target[rng.random(target.shape) < 0.1] = -100
+    memory = np.full(logits.size + 16, 7, dtype)
+    aligned = (-memory.ctypes.data % 64) // memory.itemsize
+    first = (aligned + offset) % 8
+    out = memory[first : first + logits.size].reshape(shape)
+    values, grad = fastce.cross_entropy.value_and_grad(
+        logits, target, axis=1, reduction="none", out=out
+    )
+    assert grad is out
+    for i in range(0, shape[0], 1 + shape[0] // 8):
+        want = fastce.cross_entropy.value_and_grad(
+            logits[i : i + 1], target[i : i + 1], axis=1, reduction="none"
+        )
+        assert_same_bits((values[i : i + 1], grad[i : i + 1]), want)
+    fastce.softmax(logits, 1, out=out)
+    for i in range(0, shape[0], 1 + shape[0] // 8):
+        assert_same_bits(out[i : i + 1], fastce.softmax(logits[i : i + 1], 1))
+    assert np.all(memory[:first] == 7) and np.all(memory[first + logits.size :] == 7)

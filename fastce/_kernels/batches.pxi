@@ -30,6 +30,7 @@ cdef enum:
     STREAMED_BYTES = 1 << 21        # of the smallest result of many rows that is streamed
     STREAMED_LONG = 1 << 26         # of rows in turn
     STREAMED_ROW = 4096             # and classes of such a row
+    ALIGNED_ROWS = 256              # side by side, and more: their batches start where lines do
 
 
 cdef inline Py_ssize_t batch_size(const Geometry* g, bint side_by_side) noexcept nogil:
@@ -42,10 +43,17 @@ cdef struct Work:
     # How the batches of a call are computed.
     bint beside                     # `many`, not `in_turn`
     bint streamed
+    Py_ssize_t lead                 # rows of the first batch
     Py_ssize_t count
     int threads
     size_t size                     # bytes of a thread's buffer
     char* room                      # their buffers, or NULL
+
+
+cdef inline Py_ssize_t batch_count(const Geometry* g, const Work* work) noexcept nogil:
+    cdef Py_ssize_t size = batch_size(g, work.beside)
+    cdef Py_ssize_t rows = g.outer * g.inner
+    return (rows + 2 * size - work.lead - 1) // size if rows > 0 else 0
 
 
 cdef Work work_on(const Geometry* g, const Array3* x, const Array3* y, bint wide) noexcept nogil:
@@ -56,7 +64,11 @@ cdef Work work_on(const Geometry* g, const Array3* x, const Array3* y, bint wide
     work.streamed = (FASTCE_HAS_EXP_LANES and y.data != NULL and y.data != x.data
                      and g.outer * g.k * g.inner * item >= <size_t> (
                          STREAMED_BYTES if work.beside else STREAMED_LONG))
-    work.count = batch_count(g, work.beside)
+    work.lead = batch_size(g, work.beside)
+    if work.streamed and work.beside and y.inner == 1 and g.inner >= ALIGNED_ROWS \
+            and <size_t> y.data % 64 % item == 0:
+        work.lead = (LANES - <Py_ssize_t> (<size_t> y.data % 64 // item))
+    work.count = batch_count(g, &work)
     work.threads = outer_team(g, work.count, work.beside)
     work.size = 0
     work.room = NULL
@@ -81,8 +93,9 @@ cdef inline void* room_of(const Work* work, int thread) noexcept nogil:
 
 cdef inline Tile batch_number(const Geometry* g, Py_ssize_t t, const Work* work) noexcept nogil:
     cdef Py_ssize_t size = batch_size(g, work.beside)
-    cdef Tile batch = tile_at(g, t * size, min(size, g.outer * g.inner - t * size),
-                              not work.beside)
+    cdef Py_ssize_t first = 0 if t == 0 else work.lead + (t - 1) * size
+    cdef Py_ssize_t rows = min(work.lead if t == 0 else size, g.outer * g.inner - first)
+    cdef Tile batch = tile_at(g, first, rows, not work.beside)
     batch.whole |= work.beside and work.room != NULL
     batch.streamed = work.streamed
     return batch
@@ -102,11 +115,6 @@ cdef inline Py_ssize_t lanes_of(const Tile* batch, real kind) noexcept nogil:
     if not batch.single:
         return LANES
     return max(vector, (batch.rows + vector - 1) // vector * vector)
-
-
-cdef inline Py_ssize_t batch_count(const Geometry* g, bint side_by_side) noexcept nogil:
-    cdef Py_ssize_t size = batch_size(g, side_by_side)
-    return (g.outer * g.inner + size - 1) // size
 
 
 cdef inline Tile row_of(const Tile* batch, Py_ssize_t r) noexcept nogil:
@@ -402,6 +410,12 @@ cdef inline const real* near_tile(const real* x, const Array3* a, const Geometry
     return near_row(x, a, g, tile, r)
 
 
+cdef inline bint is_fetched(const real* x, const Span* span, const Tile* tile) noexcept nogil:
+    # Whether a result of many rows comes near before it is written. (Lanes that lie together are not
+    # streamed where they are parts of lines.)
+    return not tile.streamed or (span.unit and not takes_lines(x, span, tile))
+
+
 cdef inline void sweep_many(const real* x, const Array3* xa, const Geometry* g, const Tile* tile,
                             const Py_ssize_t* target, const real* centre, const real* low,
                             const real* magic, const real* anchor, bint far, real* b, real* out,
@@ -419,8 +433,7 @@ cdef inline void sweep_many(const real* x, const Array3* xa, const Geometry* g, 
     if out != NULL:
         place(oa, g, tile, &os)
     out_step = 0
-    if os.unit or not tile.streamed:
-        # (Lanes that lie together are not streamed: they are parts of lines.)
+    if out != NULL and is_fetched(<const real*> out, &os, tile):
         result = near_tile(<const real*> out, oa, g, tile, 0, &out_step)
     if tile.whole:
         next_one = 0

@@ -11,7 +11,7 @@ cdef void single_row(Geometry* g, Array3* x, const void* row, Py_ssize_t k) noex
 cdef Work plain_work() noexcept nogil:
     cdef Work work
     work.beside = work.streamed = False
-    work.count = work.threads = 1
+    work.lead = work.count = work.threads = 1
     work.size = 0
     work.room = NULL
     return work

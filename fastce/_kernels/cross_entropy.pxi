@@ -224,13 +224,16 @@ cdef inline void few_sums(const Xent* a, const Tile* batch, const Py_ssize_t* ta
                           real* rest_low) noexcept nogil:
     # What load_few and all that follows it leads to, with AVX-512.
     cdef const real* x = <const real*> a.x.data
+    cdef const real* grad = <const real*> a.grad.data
     cdef Py_ssize_t l, x_step
     cdef Py_ssize_t out_step = 0
     cdef const real* ahead = near_tile(x, &a.x, &a.g, batch, LANES, &x_step)
     cdef const real* result = NULL
     cdef Span span
-    if not batch.streamed:
-        result = near_tile(<const real*> a.grad.data, &a.grad, &a.g, batch, 0, &out_step)
+    if grad != NULL:
+        place(&a.grad, &a.g, batch, &span)
+        if is_fetched(grad, &span, batch):
+            result = near_tile(grad, &a.grad, &a.g, batch, 0, &out_step)
     place(&a.x, &a.g, batch, &span)
     load(x, &span, batch, 0, batch.steps, -<real> INFINITY, b)
     for l in range(LANES):
@@ -251,6 +254,8 @@ cdef inline void store_few(const Xent* a, const Tile* batch, const real* step_of
     cdef Py_ssize_t i, l
     cdef real y
     cdef real run[(FEW_TARGETS + 1) * LANES]
+    cdef real* to
+    cdef bint streamed
     place(&a.grad, &a.g, batch, &span)
     if FASTCE_HAS_EXP_LANES and rows_follow(&span, batch):
         if real is double:
@@ -258,6 +263,16 @@ cdef inline void store_few(const Xent* a, const Tile* batch, const real* step_of
         else:
             fastce_few_rows_f(run, batch.steps, b, factor, factor_low, step_of_target, at_target)
         write_run(<real*> a.grad.data + span.lane[0], run, batch)
+        return
+    if FASTCE_HAS_EXP_LANES and span.unit:
+        to = <real*> a.grad.data + span.lane[0]
+        streamed = takes_lines(<const real*> a.grad.data, &span, batch)
+        if real is double:
+            fastce_few_planes_d(to, span.step, batch.steps, b, factor, factor_low, step_of_target,
+                                at_target, streamed)
+        else:
+            fastce_few_planes_f(to, span.step, batch.steps, b, factor, factor_low, step_of_target,
+                                at_target, streamed)
         return
     for i in range(batch.steps):
         for l in range(LANES):

@@ -317,6 +317,10 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
                           centre, n, target_e, target_low, rest, rest_low) ((void) 0)
 #define fastce_few_rows_d(run, steps, b, factor, factor_low, target, at_target) ((void) 0)
 #define fastce_few_rows_f(run, steps, b, factor, factor_low, target, at_target) ((void) 0)
+#define fastce_few_planes_d(out, between, steps, b, factor, factor_low, target, at_target, \
+                            streamed) ((void) 0)
+#define fastce_few_planes_f(out, between, steps, b, factor, factor_low, target, at_target, \
+                            streamed) ((void) 0)
 #define fastce_load_rows_d(x, lane, steps, b) ((void) 0)
 #define fastce_load_rows_f(x, lane, steps, b) ((void) 0)
 #define fastce_store_rows_d(x, lane, steps, b) ((void) 0)

@@ -388,6 +388,28 @@ static inline void OF(fastce_few_rows)(REAL *run, ptrdiff_t steps, const REAL *b
     }
 }
 
+/* The same where the rows lie side by side, the classes being so many items apart. */
+static inline void OF(fastce_few_planes)(REAL *out, ptrdiff_t between, ptrdiff_t steps, const REAL *b,
+                                         const REAL *factor, const REAL *factor_low,
+                                         const REAL *target, const REAL *at_target, int streamed)
+{
+    for (int l = 0; l < FASTCE_LANES; l += WIDTH) {
+        const VEC f = OP(loadu)(factor + l), f_low = OP(loadu)(factor_low + l);
+        const VEC t = OP(loadu)(target + l), at = OP(loadu)(at_target + l);
+        const VEC one = OP(set1)(1);
+        VEC step = OP(setzero)();
+        for (ptrdiff_t i = 0; i < steps; i++, step = OP(add)(step, one)) {
+            VEC e = OP(loadu)(b + i * FASTCE_LANES + l);
+            e = OP(fmadd)(e, f, OP(fmadd)(e, f_low, OP(setzero)()));
+            e = OP(mask_mov)(e, OP_MASK(cmp)(t, step, _CMP_EQ_OQ), at);
+            if (streamed)
+                OP(stream)(out + i * between + l, e);
+            else
+                OP(storeu)(out + i * between + l, e);
+        }
+    }
+}
+
 /* `stream_row` of batches.pxi. */
 static inline void OF(fastce_stream_row)(const REAL *e, REAL *out, ptrdiff_t k, ptrdiff_t masked,
                                          REAL at_masked, REAL factor, REAL factor_low)

@@ -85,7 +85,13 @@ cdef extern from "exp_lanes.h" nogil:
                            const double* factor_low, const double* target, const double* at_target)
     void fastce_few_rows_f(float* run, Py_ssize_t steps, const float* b, const float* factor,
                            const float* factor_low, const float* target, const float* at_target)
+    void fastce_few_planes_d(double* out, Py_ssize_t between, Py_ssize_t steps, const double* b,
+                             const double* factor, const double* factor_low, const double* target,
+                             const double* at_target, bint streamed)
     void fastce_rows_of_d(double* run, Py_ssize_t steps, const double* b)
+    void fastce_few_planes_f(float* out, Py_ssize_t between, Py_ssize_t steps, const float* b,
+                             const float* factor, const float* factor_low, const float* target,
+                             const float* at_target, bint streamed)
     void fastce_rows_of_f(float* run, Py_ssize_t steps, const float* b)
 
 
@@ -257,6 +263,8 @@ cdef inline void store_scaled(real* x, const Span* span, const Tile* tile, Py_ss
         whole = steps
         if tile.last < LANES and start + steps == tile.steps:
             whole -= 1
+        if takes_lines(<const real*> x, span, tile):
+            whole = 0
     for i in range(whole):
         to = x + span.lane[0] + (start + i) * span.step
         for l in range(LANES):
@@ -275,6 +283,13 @@ cdef inline bint rows_follow(const Span* span, const Tile* tile) noexcept nogil:
     return not tile.single and span.step == 1 and tile.lanes == LANES \
         and span.lane[1] - span.lane[0] == tile.steps \
         and span.lane[LANES - 1] - span.lane[0] == (LANES - 1) * tile.steps
+
+
+cdef inline bint takes_lines(const real* x, const Span* span, const Tile* tile) noexcept nogil:
+    # Whether many rows that lie side by side are to be written past the caches: if they are whole
+    # lines of memory.
+    return tile.streamed and span.unit and not tile.single and \
+        (<size_t> (x + span.lane[0]) | <size_t> span.step * sizeof(real)) % 64 == 0
 
 
 cdef inline void write_run(real* x, const real* run, const Tile* tile) noexcept nogil:
@@ -304,6 +319,10 @@ cdef inline void store(real* x, const Span* span, const Tile* tile, Py_ssize_t s
             lane[i * between] = b[i]
     elif span.unit and span.step == LANES:
         memcpy(x + span.lane[0] + start * LANES, b, whole * LANES * sizeof(real))
+    elif span.unit and takes_lines(<const real*> x, span, tile):
+        for i in range(whole):
+            fastce_stream(x + span.lane[0] + (start + i) * span.step, b + i * LANES,
+                          LANES * sizeof(real))
     elif span.unit:
         for i in range(whole):
             memcpy(x + span.lane[0] + (start + i) * span.step, b + i * LANES,
