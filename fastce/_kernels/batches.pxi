@@ -10,7 +10,8 @@
 #             wait in the result; only rows that are not runs of memory go through a buffer
 #
 # Results too large for the caches are written past them (`streamed`), as a line that is fetched only
-# to be overwritten takes longer than it is worth; then the e_j of long rows wait in a buffer.
+# to be overwritten takes longer than it is worth. The e_j of long rows then wait in a buffer until
+# the next batch is computed: arithmetic and memory are busy at the same time.
 #
 # A very long row is cut into SECTIONS, whatever the number of threads, which then share it.
 
@@ -28,8 +29,10 @@ cdef enum:
     SECTIONS = 64                   # of a row of more than so many chunks
     ROOM_STEPS = 1024               # of a tile that is whole in a buffer from `make_room`
     STREAMED_BYTES = 1 << 21        # of the smallest result of many rows that is streamed
-    STREAMED_LONG = 1 << 26         # of rows in turn
-    STREAMED_ROW = 4096             # and classes of such a row
+    STREAMED_LONG = 1 << 24         # of rows in turn
+    STREAMED_ROW = 2048             # and classes of such a row
+    PILE_ROWS = 8                   # BATCH_ITEMS / STREAMED_ROW
+    PILE_BYTES = 576                # of a Pile, in whole lines of memory
     ALIGNED_ROWS = 256              # side by side, and more: their batches start where lines do
 
 
@@ -37,6 +40,13 @@ cdef inline Py_ssize_t batch_size(const Geometry* g, bint side_by_side) noexcept
     if side_by_side:
         return LANES
     return max(<Py_ssize_t> 1, min(<Py_ssize_t> LANES, <Py_ssize_t> BATCH_ITEMS // g.k))
+
+
+cdef struct Pile:
+    # A thread's rows whose e_j wait in one half of a buffer, while the other half is filled.
+    Py_ssize_t count
+    int half
+    fastce_pending row[PILE_ROWS]
 
 
 cdef struct Work:
@@ -47,7 +57,8 @@ cdef struct Work:
     Py_ssize_t count
     int threads
     size_t size                     # bytes of a thread's buffer
-    char* room                      # their buffers, or NULL
+    void* memory                    # of the buffers, or NULL
+    char* room                      # where the first starts
 
 
 cdef inline Py_ssize_t batch_count(const Geometry* g, const Work* work) noexcept nogil:
@@ -71,24 +82,46 @@ cdef Work work_on(const Geometry* g, const Array3* x, const Array3* y, bint wide
     work.count = batch_count(g, &work)
     work.threads = outer_team(g, work.count, work.beside)
     work.size = 0
-    work.room = NULL
+    work.memory = work.room = NULL
     return work
 
 
 cdef void make_room(Work* work, const Geometry* g, const Array3* y, bint wide) noexcept nogil:
     # A buffer for each thread: for a tile of many rows that has more than a chunk but stays in the
-    # second-level cache, or for the e_j of a batch of long rows. To be freed.
+    # second-level cache, or for the e_j of two batches of long rows and their pile. To be freed.
     cdef size_t item = sizeof(double) if wide else sizeof(float)
+    cdef int thread
     if work.beside and CHUNK < g.k <= ROOM_STEPS:
         work.size = g.k * LANES * item
     elif not work.beside and work.streamed and y.k == 1 and STREAMED_ROW <= g.k <= BATCH_ITEMS:
-        work.size = BATCH_ITEMS * item
+        work.size = PILE_BYTES + 2 * BATCH_ITEMS * item
     if work.size > 0:
-        work.room = <char*> malloc(work.threads * work.size)
+        work.memory = malloc(work.threads * work.size + 63)
+    if work.memory != NULL:
+        work.room = <char*> work.memory + (64 - <size_t> work.memory % 64) % 64
+        if not work.beside:
+            for thread in range(work.threads):
+                pile_of(work, thread).count = pile_of(work, thread).half = 0
+
+
+cdef void clear_room(Work* work, bint wide) noexcept nogil:
+    # Writes what is still pending.
+    cdef int thread
+    if work.room != NULL and not work.beside:
+        for thread in range(work.threads):
+            if wide:
+                finish[double](pile_of(work, thread), 0)
+            else:
+                finish[float](pile_of(work, thread), 0)
+    free(work.memory)
 
 
 cdef inline void* room_of(const Work* work, int thread) noexcept nogil:
     return NULL if work.room == NULL else work.room + thread * work.size
+
+
+cdef inline Pile* pile_of(const Work* work, int thread) noexcept nogil:
+    return <Pile*> room_of(work, thread)
 
 
 cdef inline Tile batch_number(const Geometry* g, Py_ssize_t t, const Work* work) noexcept nogil:
@@ -101,12 +134,39 @@ cdef inline Tile batch_number(const Geometry* g, Py_ssize_t t, const Work* work)
     return batch
 
 
-cdef inline void wait_in(real* room, const Geometry* g, const Tile* batch,
-                         Array3* waiting) noexcept nogil:
-    # A buffer as an array of the batch's rows, by their numbers among all.
-    waiting.data = room - batch.first * g.k
+cdef inline real* wait_in(Pile* pile, const Geometry* g, const Tile* batch, real kind,
+                          Array3* waiting) noexcept nogil:
+    # Where the e_j of a batch wait, as an array of its rows by their numbers among all.
+    cdef real* e = <real*> (<char*> pile + PILE_BYTES) + pile.half * BATCH_ITEMS
+    waiting.data = e - batch.first * g.k
     waiting.outer, waiting.k, waiting.inner = g.inner * g.k, 1, g.k
     waiting.divisor = 1
+    return <real*> waiting.data
+
+
+cdef inline void put_off(Pile* pile, const real* e, real* out, Py_ssize_t k, Py_ssize_t masked,
+                         real at_masked, real factor, real factor_low) noexcept nogil:
+    # out = e times the sum of two factors, past the caches, and at_masked for the one that is
+    # masked, if one is: later.
+    cdef fastce_pending* row = &pile.row[pile.count]
+    row.e, row.out, row.k, row.masked = e, out, k, masked
+    row.factor, row.factor_low, row.at_masked = factor, factor_low, at_masked
+    if real is double:
+        fastce_put_off_d(row)
+    else:
+        fastce_put_off_f(row)
+    pile.count += 1
+
+
+cdef inline void finish(Pile* pile, real kind) noexcept nogil:
+    # What is left of that.
+    cdef Py_ssize_t r
+    for r in range(pile.count):
+        if real is double:
+            fastce_finish_d(&pile.row[r])
+        else:
+            fastce_finish_f(&pile.row[r])
+    pile.count = 0
 
 
 cdef inline Py_ssize_t lanes_of(const Tile* batch, real kind) noexcept nogil:
@@ -456,8 +516,8 @@ cdef inline void sweep_many(const real* x, const Array3* xa, const Geometry* g, 
 
 cdef void sweep_section(const real* x, const Span* xs, const Tile* tile, Py_ssize_t k,
                         Py_ssize_t masked, real centre, real low, real magic, real anchor,
-                        const real* ahead, real* out, const Span* os, Py_ssize_t s, real* total,
-                        real* lost) noexcept nogil:
+                        const real* ahead, real* out, const Span* os, Py_ssize_t s,
+                        fastce_pending* pending, real* total, real* lost) noexcept nogil:
     # batch_sums of a section of one row.
     cdef Py_ssize_t chunk, start, count
     cdef const real* run
@@ -471,7 +531,7 @@ cdef void sweep_section(const real* x, const Span* xs, const Tile* tile, Py_ssiz
         to = out + os.lane[0] + start * LANES if os.unit else b
         sweep_run(run, count, masked - start * LANES, centre, low, magic, anchor,
                   ahead + start * LANES if ahead != NULL else NULL, to if out != NULL else NULL, b,
-                  chunk == section_start(tile, s), sums, rests)
+                  pending, chunk == section_start(tile, s), sums, rests)
         if out != NULL and not os.unit:
             store(out, os, tile, start, min(tile.steps - start, <Py_ssize_t> CHUNK),
                   <const real*> b)
@@ -480,8 +540,8 @@ cdef void sweep_section(const real* x, const Span* xs, const Tile* tile, Py_ssiz
 
 cdef inline void sweep_row(const real* x, const Array3* xa, const Geometry* g, const Tile* tile,
                            Py_ssize_t masked, real centre, real low, real magic, real anchor,
-                           const real* ahead, real* out, const Array3* oa, real* total,
-                           real* lost) noexcept nogil:
+                           const real* ahead, real* out, const Array3* oa, fastce_pending* pending,
+                           real* total, real* lost) noexcept nogil:
     # batch_sums of one row.
     cdef Py_ssize_t s
     cdef Span xs
@@ -496,17 +556,17 @@ cdef inline void sweep_row(const real* x, const Array3* xa, const Geometry* g, c
         place(oa, g, tile, &os)
     if section_count(tile) == 1:
         sweep_section(x, &xs, tile, g.k, masked, centre, low, magic, anchor, ahead, out, &os, 0,
-                      total, lost)
+                      pending, total, lost)
         return
     threads = team(<double> g.k, SECTIONS)
     if threads == 1:
         for s in range(SECTIONS):
             sweep_section(x, &xs, tile, g.k, masked, centre, low, magic, anchor, ahead, out, &os,
-                          s, &sums[s], &rests[s])
+                          s, NULL, &sums[s], &rests[s])
     else:
         for s in prange(SECTIONS, num_threads=threads, schedule="static"):
             sweep_section(x, &xs, tile, g.k, masked, centre, low, magic, anchor, ahead, out, &os,
-                          s, &sums[s], &rests[s])
+                          s, NULL, &sums[s], &rests[s])
     total[0] = sums[0]
     lost[0] = rests[0]
     for s in range(1, SECTIONS):
@@ -519,9 +579,10 @@ cdef inline void sweep_row(const real* x, const Array3* xa, const Geometry* g, c
 cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, const Tile* batch,
                             const Py_ssize_t* target, const real* centre, const real* low,
                             const real* magic, const real* anchor, bint far, real* b, real* out,
-                            const Array3* oa, real* total, real* lost, layout how) noexcept nogil:
+                            const Array3* oa, Pile* pile, real* total, real* lost,
+                            layout how) noexcept nogil:
     # The sum of the e_j in each row, but for its target. The e_j themselves are in b for many rows
-    # that are whole, and else in `out`, if it is not NULL.
+    # that are whole, and else in `out`, if it is not NULL. The pile may be NULL.
     cdef Py_ssize_t r
     cdef Tile tile
     if layout is many:
@@ -536,7 +597,8 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
             tile = row_of(batch, r)
             sweep_row(x, xa, g, &tile, target[r] if target != NULL else <Py_ssize_t> -1, centre[r],
                       low[r], magic[r], anchor[r], near_row(x, xa, g, batch, batch.rows + r),
-                      out, oa, &total[r], &lost[r])
+                      out, oa, &pile.row[r] if pile != NULL and r < pile.count else NULL,
+                      &total[r], &lost[r])
     settle(total, lost, lanes_of(batch, total[0]))
 
 
@@ -604,35 +666,28 @@ cdef inline int outer_team(const Geometry* g, Py_ssize_t pieces, bint side_by_si
     return team(<double> g.outer * g.k * g.inner, pieces)
 
 
-cdef inline void stream_row(const real* e, real* out, Py_ssize_t k, Py_ssize_t masked,
-                            real at_masked, real factor, real factor_low) noexcept nogil:
-    # out = e times the sum of two factors, past the caches; at_masked for the one that is masked.
-    if real is double:
-        fastce_stream_row_d(e, out, k, masked, at_masked, factor, factor_low)
-    else:
-        fastce_stream_row_f(e, out, k, masked, at_masked, factor, factor_low)
-
-
 cdef inline void batch_store(real* out, const Array3* oa, const real* e, const Array3* waiting,
-                             const Geometry* g, const Tile* batch, const Py_ssize_t* target,
-                             const real* at_target, real* b, const real* factor,
-                             const real* factor_low, layout how) noexcept nogil:
+                             Pile* pile, const Geometry* g, const Tile* batch,
+                             const Py_ssize_t* target, const real* at_target, real* b,
+                             const real* factor, const real* factor_low, layout how) noexcept nogil:
     # out = e_j times the sum of two factors a row, and at_target for its target, if there are any; 0
-    # in rows whose target is IGNORED. The e_j of long rows are `waiting`, maybe in `out`.
+    # in rows whose target is IGNORED. The e_j of long rows are in `out`, or `waiting` for the pile.
     cdef Py_ssize_t r
     cdef real* row
     if layout is many:
         scale_many(out, oa, g, batch, target, at_target, b, factor, factor_low)
     else:
+        if pile != NULL:
+            finish(pile, factor[0])
+            pile.half = 1 - pile.half
         for r in range(batch.rows):
             row = row_at(out, oa, g, batch.first + r)
             if target != NULL and target[r] == IGNORED:
                 fill_row(out, oa, g, batch.first + r, <real> 0.0)
-            elif e != out:
-                stream_row(row_at(<real*> e, waiting, g, batch.first + r), row, g.k,
-                           target[r] if target != NULL else <Py_ssize_t> -1,
-                           at_target[r] if target != NULL else <real> 0.0, factor[r],
-                           factor_low[r])
+            elif pile != NULL:
+                put_off(pile, row_at(<real*> e, waiting, g, batch.first + r), row, g.k,
+                        target[r] if target != NULL else <Py_ssize_t> -1,
+                        at_target[r] if target != NULL else <real> 0.0, factor[r], factor_low[r])
             else:
                 scale_row(row, oa.k, g.k, factor[r], factor_low[r], batch)
                 if target != NULL:

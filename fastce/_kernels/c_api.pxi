@@ -13,7 +13,7 @@ cdef Work plain_work() noexcept nogil:
     work.beside = work.streamed = False
     work.lead = work.count = work.threads = 1
     work.size = 0
-    work.room = NULL
+    work.memory = work.room = NULL
     return work
 
 

@@ -289,7 +289,7 @@ cdef inline void store_values(real* value, Py_ssize_t rows, const Py_ssize_t* ta
             value[l] = <real> 0.0 if target[l] == IGNORED else cost[l]
 
 
-cdef void index_batch(const Xent* a, const Tile* batch, real* room, real kind,
+cdef void index_batch(const Xent* a, const Tile* batch, void* room, real kind,
                       layout how) noexcept nogil:
     # Value and gradient where the targets are classes. (With label smoothing, where the other classes
     # have coefficients, dense_batches.pxi does its part.)
@@ -309,7 +309,8 @@ cdef void index_batch(const Xent* a, const Tile* batch, real* room, real kind,
     cdef Py_ssize_t l
     cdef Py_ssize_t target[LANES]
     cdef real chunk[CHUNK * LANES]
-    cdef real* b = room if layout is many and room != NULL else chunk
+    cdef real* b = <real*> room if layout is many and room != NULL else chunk
+    cdef Pile* pile = <Pile*> room if layout is in_turn else NULL
     cdef real* e = grad
     cdef Array3 waiting = a.grad
     # One number a row:
@@ -371,13 +372,11 @@ cdef void index_batch(const Xent* a, const Tile* batch, real* room, real kind,
         leave_to_tiles(a, batch, target_x, others, target)
         for l in range(lanes):
             w[l] = <real> (1.0 - a.smoothing) * w[l] + target_c[l]
-    if layout is in_turn:
-        if room != NULL:
-            wait_in(room, &a.g, batch, &waiting)
-            e = <real*> waiting.data
+    if pile != NULL:
+        e = wait_in(pile, &a.g, batch, kind, &waiting)
     if not fused:
         batch_sums(x, &a.x, &a.g, batch, target, centre, low, magic, anchor, far, b, e, &waiting,
-                   rest, rest_low, how)
+                   pile, rest, rest_low, how)
         for l in range(lanes):
             y = target_x[l] - centre[l]
             target_e[l] = exp_parts(low[l] if low[l] > y else y, magic[l], &target_low[l])
@@ -444,8 +443,8 @@ cdef void index_batch(const Xent* a, const Tile* batch, real* room, real kind,
     elif few:
         store_few(a, batch, step_of_target, b, factor, factor_low, at_target)
     else:
-        batch_store(grad, &a.grad, <const real*> e, &waiting, &a.g, batch, target, at_target, b,
-                    factor, factor_low, how)
+        batch_store(grad, &a.grad, <const real*> e, &waiting, pile, &a.g, batch, target, at_target,
+                    b, factor, factor_low, how)
 
 
 cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
@@ -839,7 +838,7 @@ cdef inline bint in_batches(const Xent* a) noexcept nogil:
     return a.probabilities.data == NULL or a.weight == NULL
 
 
-cdef inline void xent_batch(const Xent* a, const Tile* batch, real* room, real kind,
+cdef inline void xent_batch(const Xent* a, const Tile* batch, void* room, real kind,
                             layout how) noexcept nogil:
     if by_index(a):
         index_batch(a, batch, room, kind, how)
@@ -864,13 +863,13 @@ cdef inline void xent_number(const Xent* a, const Work* work, Py_ssize_t t, int 
     tile = batch_number(&a.g, t, work)
     if work.beside:
         if wide:
-            xent_batch[double, many](a, &tile, <double*> room, 0, 0)
+            xent_batch[double, many](a, &tile, room, 0, 0)
         else:
-            xent_batch[float, many](a, &tile, <float*> room, 0, 0)
+            xent_batch[float, many](a, &tile, room, 0, 0)
     elif wide:
-        xent_batch[double, in_turn](a, &tile, <double*> room, 0, 0)
+        xent_batch[double, in_turn](a, &tile, room, 0, 0)
     else:
-        xent_batch[float, in_turn](a, &tile, <float*> room, 0, 0)
+        xent_batch[float, in_turn](a, &tile, room, 0, 0)
 
 
 cdef void xent_run(const Xent* a, bint wide) noexcept nogil:
@@ -890,5 +889,5 @@ cdef void xent_run(const Xent* a, bint wide) noexcept nogil:
     else:
         for t in prange(work.count, num_threads=work.threads, schedule="static"):
             xent_number(a, &work, t, threadid(), wide)
-    free(work.room)
+    clear_room(&work, wide)
     fastce_clear_flags()

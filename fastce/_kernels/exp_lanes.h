@@ -12,6 +12,17 @@
 #ifndef FASTCE_EXP_LANES_H
 #define FASTCE_EXP_LANES_H
 
+#include <stddef.h>
+
+/* A row out[j] = e[j] (factor + factor_low), but out[masked] = at_masked if that is not negative, of
+ * which everything before `done` is written, but for what lies before the first line of memory. */
+typedef struct {
+    const void *e;
+    void *out;
+    ptrdiff_t k, done, masked;
+    double factor, factor_low, at_masked;
+} fastce_pending;
+
 #if defined(__AVX512F__) && defined(__FMA__) && defined(__GNUC__)
 
 #include <immintrin.h>
@@ -301,10 +312,10 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
                        total, lost) ((void) 0)
 #define fastce_sweep_f(b, steps, low, magic, anchor, ahead, ahead_step, result, result_step, \
                        total, lost) ((void) 0)
-#define fastce_sweep_run_d(x, count, masked, low, magic, anchor, ahead, out, total, lost) \
-    ((void) 0)
-#define fastce_sweep_run_f(x, count, masked, low, magic, anchor, ahead, out, total, lost) \
-    ((void) 0)
+#define fastce_sweep_run_d(x, count, masked, low, magic, anchor, ahead, out, pending, total, \
+                           lost) ((void) 0)
+#define fastce_sweep_run_f(x, count, masked, low, magic, anchor, ahead, out, pending, total, \
+                           lost) ((void) 0)
 #define fastce_sigmoid_d(x, out, n, least, magic, up) ((void) 0)
 #define fastce_sigmoid_f(x, out, n, least, magic, up) ((void) 0)
 #define fastce_binary_d(x, t, n, low, magic, up, scale, grad, product, product_low, total, lost) \
@@ -325,8 +336,10 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
 #define fastce_load_rows_f(x, lane, steps, b) ((void) 0)
 #define fastce_store_rows_d(x, lane, steps, b) ((void) 0)
 #define fastce_store_rows_f(x, lane, steps, b) ((void) 0)
-#define fastce_stream_row_d(e, out, k, masked, at_masked, factor, factor_low) ((void) 0)
-#define fastce_stream_row_f(e, out, k, masked, at_masked, factor, factor_low) ((void) 0)
+#define fastce_put_off_d(pending) ((void) 0)
+#define fastce_finish_d(pending) ((void) 0)
+#define fastce_put_off_f(pending) ((void) 0)
+#define fastce_finish_f(pending) ((void) 0)
 #define fastce_stream(to, from, n) memcpy(to, from, n)
 #define fastce_rows_of_d(run, steps, b) ((void) 0)
 #define fastce_rows_of_f(run, steps, b) ((void) 0)

@@ -74,11 +74,61 @@ static inline void OF(fastce_sweep)(REAL *b, ptrdiff_t steps, const REAL *low, c
     }
 }
 
-/* `sweep_run` of tiles.pxi, the anchor taken off and the centre 0. */
+/* Items from the start of a row to the first line of memory. */
+static inline ptrdiff_t OF(fastce_head)(const REAL *out)
+{
+    return (ptrdiff_t) ((0 - (uintptr_t) out / sizeof(REAL)) % WIDTH);
+}
+
+/* out = e times the sum of two factors, past the caches. */
+static inline void OF(fastce_stream_row)(const REAL *e, REAL *out, ptrdiff_t k, REAL factor,
+                                         REAL factor_low)
+{
+    const VEC f = OP(set1)(factor), f_low = OP(set1)(factor_low);
+    ptrdiff_t j = 0, count = OF(fastce_head)(out);
+    while (j < k) {
+        count = count && count < k - j ? count : k - j < WIDTH ? k - j : WIDTH;
+        const MASK some = (MASK) ((1u << count) - 1);
+        VEC y = OP(maskz_loadu)(some, e + j);
+        y = OP(fmadd)(y, f, OP(fmadd)(y, f_low, OP(setzero)()));
+        if (count == WIDTH)
+            OP(stream)(out + j, y);
+        else
+            OP(mask_storeu)(out + j, some, y);
+        j += count;
+        count = WIDTH;
+    }
+}
+
+/* `put_off` and `finish` of batches.pxi. */
+static inline void OF(fastce_put_off)(fastce_pending *row)
+{
+    row->done = OF(fastce_head)((const REAL *) row->out);
+}
+
+static inline void OF(fastce_finish)(const fastce_pending *row)
+{
+    const REAL *e = (const REAL *) row->e;
+    REAL *out = (REAL *) row->out;
+    const REAL f = (REAL) row->factor, f_low = (REAL) row->factor_low;
+    OF(fastce_stream_row)(e, out, OF(fastce_head)(out), f, f_low);
+    OF(fastce_stream_row)(e + row->done, out + row->done, row->k - row->done, f, f_low);
+    if (row->masked >= 0)
+        out[row->masked] = (REAL) row->at_masked;
+}
+
+/* `sweep_run` of tiles.pxi, the anchor taken off and the centre 0; meanwhile as much is written of the
+ * row that is pending, if one is. */
 static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_t masked, REAL low,
                                         REAL magic, REAL anchor, const REAL *ahead, REAL *out,
-                                        REAL *total, REAL *lost)
+                                        fastce_pending *pending, REAL *total, REAL *lost)
 {
+    const REAL *waits = pending ? (const REAL *) pending->e : NULL;
+    REAL *goes = pending ? (REAL *) pending->out : NULL;
+    ptrdiff_t done = pending ? pending->done : 0;
+    const ptrdiff_t end = pending ? pending->k - 2 * FASTCE_LANES : -1;
+    const VEC f_high = OP(set1)(pending ? (REAL) pending->factor : 0);
+    const VEC f_low = OP(set1)(pending ? (REAL) pending->factor_low : 0);
     const VEC least = OP(set1)(low), start = OP(set1)(anchor);
     const VEC base = OF(fastce_base)(OP(set1)(magic));
     VEC s[FASTCE_LANES / WIDTH], q[FASTCE_LANES / WIDTH];
@@ -97,6 +147,7 @@ static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_
                 __builtin_prefetch(out + i + FASTCE_WRITE_AHEAD + l, 1);
         }
         if (rest >= 2 * FASTCE_LANES && (size_t) (masked - i) >= 2 * FASTCE_LANES) {
+            const bool streams = done <= end;
             for (int v = 0; v < FASTCE_LANES / WIDTH; v++) {
                 const ptrdiff_t l = WIDTH * v, m = l + FASTCE_LANES;
                 VEC e = OF(fastce_exp_vector)(OP(max)(least, OP(loadu)(x + i + l)), base);
@@ -104,7 +155,13 @@ static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_
                 OP(storeu)(to + l, e);
                 OP(storeu)(to + m, f);
                 OF(fastce_add_pair)(e, f, &s[v], &q[v]);
+                for (int half = 0; streams && half < 2; half++) {
+                    const ptrdiff_t j = done + 2 * l + WIDTH * half;
+                    const VEC y = OP(loadu)(waits + j);
+                    OP(stream)(goes + j, OP(fmadd)(y, f_high, OP(fmadd)(y, f_low, OP(setzero)())));
+                }
             }
+            done += streams ? 2 * FASTCE_LANES : 0;
         } else {
             /* The class that is masked, or the end of the row. */
             const uint64_t used = rest < 64 ? ((uint64_t) 1 << rest) - 1 : ~(uint64_t) 0;
@@ -126,6 +183,8 @@ static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_
         OP(storeu)(total + WIDTH * v, OP(sub)(s[v], start));
         OP(storeu)(lost + WIDTH * v, q[v]);
     }
+    if (pending)
+        pending->done = done;
 }
 
 /* out = sigmoid(x) of vecmath.pxd, which names the constants. x may be out. */
@@ -407,28 +466,6 @@ static inline void OF(fastce_few_planes)(REAL *out, ptrdiff_t between, ptrdiff_t
             else
                 OP(storeu)(out + i * between + l, e);
         }
-    }
-}
-
-/* `stream_row` of batches.pxi. */
-static inline void OF(fastce_stream_row)(const REAL *e, REAL *out, ptrdiff_t k, ptrdiff_t masked,
-                                         REAL at_masked, REAL factor, REAL factor_low)
-{
-    const VEC f = OP(set1)(factor), f_low = OP(set1)(factor_low), at = OP(set1)(at_masked);
-    ptrdiff_t j = 0, count = (ptrdiff_t) ((0 - (uintptr_t) out / sizeof(REAL)) % WIDTH);
-    while (j < k) {
-        count = count && count < k - j ? count : k - j < WIDTH ? k - j : WIDTH;
-        const MASK some = (MASK) ((1u << count) - 1);
-        VEC y = OP(maskz_loadu)(some, e + j);
-        y = OP(fmadd)(y, f, OP(fmadd)(y, f_low, OP(setzero)()));
-        if ((size_t) (masked - j) < (size_t) count)
-            y = OP(mask_mov)(y, (MASK) (1u << (masked - j)), at);
-        if (count == WIDTH)
-            OP(stream)(out + j, y);
-        else
-            OP(mask_storeu)(out + j, some, y);
-        j += count;
-        count = WIDTH;
     }
 }
 

@@ -115,7 +115,7 @@ cdef inline void signs_to_infinity(real* row, Py_ssize_t step, Py_ssize_t k) noe
 
 
 cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array3* ya, real* row,
-                        const Tile* batch, real* room, real kind, layout how) noexcept nogil:
+                        const Tile* batch, void* room, real kind, layout how) noexcept nogil:
     # SOFTMAX, LOGSUMEXP and its backward. x (outer, k, inner); y the same, or row (outer * inner,).
     cdef const real* x = <const real*> xa.data
     cdef real* out = <real*> ya.data
@@ -125,7 +125,8 @@ cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array
     cdef Py_ssize_t lanes = lanes_of(batch, kind)
     cdef Py_ssize_t l
     cdef real chunk[CHUNK * LANES]
-    cdef real* b = room if layout is many and room != NULL else chunk
+    cdef real* b = <real*> room if layout is many and room != NULL else chunk
+    cdef Pile* pile = <Pile*> room if layout is in_turn else NULL
     cdef real* e = out
     cdef Array3 waiting = ya[0]
     # One number a row:
@@ -143,15 +144,13 @@ cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array
     cdef real factor_low[LANES]
     cdef real y
 
-    if layout is in_turn:
-        if room != NULL:
-            wait_in(room, g, batch, &waiting)
-            e = <real*> waiting.data
+    if pile != NULL:
+        e = wait_in(pile, g, batch, kind, &waiting)
     batch_load(x, xa, g, batch, <const Py_ssize_t*> NULL, <const real*> NULL, b, m, how)
     choose_anchor(m, m, lanes, anchor)
     far = choose_shift(m, lanes, centre, n, low, magic)
     batch_sums(x, xa, g, batch, <const Py_ssize_t*> NULL, centre, low, magic, anchor, far, b, e,
-               &waiting, total, lost, how)
+               &waiting, pile, total, lost, how)
     if op == LOGSUMEXP:
         for l in range(lanes):
             of_row[l] = centre[l] + log_parts(total[l], lost[l], n[l] - lift(kind))
@@ -181,7 +180,7 @@ cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array
         factor[l] = of_row[l] * y
         factor_low[l] = product_error(of_row[l], y, factor[l]) + \
             of_row[l] * reciprocal_low(total[l], lost[l], y)
-    batch_store(out, ya, <const real*> e, &waiting, g, batch, <const Py_ssize_t*> NULL,
+    batch_store(out, ya, <const real*> e, &waiting, pile, g, batch, <const Py_ssize_t*> NULL,
                 <const real*> NULL, b, factor, factor_low, how)
     for l in range(batch.rows):
         if endless[l] != 0:
@@ -260,8 +259,8 @@ cdef void log_softmax_batch(const Geometry* g, const Array3* xa, const Array3* y
     batch_argmax(x, xa, g, batch, <const Py_ssize_t*> NULL, b, at, m, below, how)
     choose_anchor(below, m, lanes, anchor)
     far = choose_shift(m, lanes, centre, n, low, magic)
-    batch_sums(x, xa, g, batch, at, centre, low, magic, anchor, far, b, <real*> NULL, ya, rest,
-               rest_low, how)
+    batch_sums(x, xa, g, batch, at, centre, low, magic, anchor, far, b, <real*> NULL, ya, NULL,
+               rest, rest_low, how)
     for l in range(lanes):
         e = exp_parts(m[l] - centre[l], magic[l], &e_low)
         s = rest[l] + e
@@ -535,7 +534,7 @@ cdef inline bint op_in_batches(int op) noexcept nogil:
 
 
 cdef inline void any_batch(int op, const Geometry* g, const Array3* x, const Array3* y, real* row,
-                           const Tile* batch, real* room, real kind, layout how) noexcept nogil:
+                           const Tile* batch, void* room, real kind, layout how) noexcept nogil:
     if op == LOG_SOFTMAX:
         log_softmax_batch(g, x, y, batch, kind, how)
     else:
@@ -558,13 +557,13 @@ cdef inline void softmax_tile_number(int op, const Geometry* g, const Array3* x,
     tile = batch_number(g, t, work)
     if work.beside:
         if wide:
-            any_batch[double, many](op, g, x, y, <double*> row, &tile, <double*> room, 0, 0)
+            any_batch[double, many](op, g, x, y, <double*> row, &tile, room, 0, 0)
         else:
-            any_batch[float, many](op, g, x, y, <float*> row, &tile, <float*> room, 0, 0)
+            any_batch[float, many](op, g, x, y, <float*> row, &tile, room, 0, 0)
     elif wide:
-        any_batch[double, in_turn](op, g, x, y, <double*> row, &tile, <double*> room, 0, 0)
+        any_batch[double, in_turn](op, g, x, y, <double*> row, &tile, room, 0, 0)
     else:
-        any_batch[float, in_turn](op, g, x, y, <float*> row, &tile, <float*> room, 0, 0)
+        any_batch[float, in_turn](op, g, x, y, <float*> row, &tile, room, 0, 0)
 
 
 cdef void array3(object array, Array3* out):
@@ -605,6 +604,8 @@ cdef void softmax_run(int op, const Geometry* g, const Array3* x, const Array3* 
         work.count = tile_count(g, work.beside)
         work.threads = team(<double> g.outer * g.k * g.inner, work.count)
     elif op != LOG_SOFTMAX:
+        # (What is not finite comes last in the backward of logsumexp.)
+        work.streamed = work.streamed and (work.beside or op == SOFTMAX)
         make_room(&work, g, y, wide)
     if work.threads == 1:
         for t in range(work.count):
@@ -612,7 +613,7 @@ cdef void softmax_run(int op, const Geometry* g, const Array3* x, const Array3* 
     else:
         for t in prange(work.count, num_threads=work.threads, schedule="static"):
             softmax_tile_number(op, g, x, y, row, &work, t, threadid(), wide)
-    free(work.room)
+    clear_room(&work, wide)
     fastce_clear_flags()
 
 

@@ -38,6 +38,14 @@ cdef extern from *:
 
 cdef extern from "exp_lanes.h" nogil:
     bint FASTCE_HAS_EXP_LANES
+    ctypedef struct fastce_pending:
+        const void* e
+        void* out
+        Py_ssize_t k
+        Py_ssize_t masked
+        double factor
+        double factor_low
+        double at_masked
     void fastce_exp_each_d(const double* y, const double* magic, double* e)
     void fastce_exp_each_f(const float* y, const float* magic, float* e)
     void fastce_sweep_d(double* b, Py_ssize_t steps, const double* low, const double* magic,
@@ -50,10 +58,10 @@ cdef extern from "exp_lanes.h" nogil:
                         float* lost)
     void fastce_sweep_run_d(const double* x, Py_ssize_t count, Py_ssize_t masked, double low,
                             double magic, double anchor, const double* ahead, double* out,
-                            double* total, double* lost)
+                            fastce_pending* pending, double* total, double* lost)
     void fastce_sweep_run_f(const float* x, Py_ssize_t count, Py_ssize_t masked, float low,
                             float magic, float anchor, const float* ahead, float* out,
-                            float* total, float* lost)
+                            fastce_pending* pending, float* total, float* lost)
     void fastce_sigmoid_d(const double* x, double* out, Py_ssize_t n, double least, double magic,
                           double up)
     void fastce_sigmoid_f(const float* x, float* out, Py_ssize_t n, float least, float magic,
@@ -69,10 +77,10 @@ cdef extern from "exp_lanes.h" nogil:
     void fastce_store_rows_d(double* x, const Py_ssize_t* lane, Py_ssize_t steps, const double* b)
     void fastce_store_rows_f(float* x, const Py_ssize_t* lane, Py_ssize_t steps, const float* b)
     void fastce_stream(void* to, const void* source, size_t n)
-    void fastce_stream_row_d(const double* e, double* out, Py_ssize_t k, Py_ssize_t masked,
-                             double at_masked, double factor, double factor_low)
-    void fastce_stream_row_f(const float* e, float* out, Py_ssize_t k, Py_ssize_t masked,
-                             float at_masked, float factor, float factor_low)
+    void fastce_put_off_d(fastce_pending* row)
+    void fastce_finish_d(const fastce_pending* row)
+    void fastce_put_off_f(fastce_pending* row)
+    void fastce_finish_f(const fastce_pending* row)
     void fastce_few_sums_d(double* b, Py_ssize_t steps, const double* target, const double* ahead,
                            Py_ssize_t ahead_step, const double* result, Py_ssize_t result_step,
                            double* target_x, double* centre, double* n, double* target_e,
@@ -609,9 +617,11 @@ cdef inline void add_chunk(const real* s, const real* q, bint first, real* total
 
 cdef inline void sweep_run(const real* x, Py_ssize_t count, Py_ssize_t masked, real centre,
                            real low, real magic, real anchor, const real* ahead, real* out,
-                           real* b, bint first, real* total, real* lost) noexcept nogil:
+                           real* b, fastce_pending* pending, bint first, real* total,
+                           real* lost) noexcept nogil:
     # `sweep` of a chunk of one row that is a run of memory, from x to out, which may be x, or NULL;
-    # as if x[masked] were -inf. b is room for a chunk, and may be x.
+    # as if x[masked] were -inf. b is room for a chunk, and may be x. Meanwhile a part is written of
+    # the row that is pending, if it is not NULL.
     cdef Py_ssize_t step, i, l, rest
     cdef bint whole
     cdef real s[LANES]
@@ -625,9 +635,9 @@ cdef inline void sweep_run(const real* x, Py_ssize_t count, Py_ssize_t masked, r
         x = b
     if FASTCE_HAS_EXP_LANES:
         if real is double:
-            fastce_sweep_run_d(x, count, masked, low, magic, anchor, ahead, out, s, q)
+            fastce_sweep_run_d(x, count, masked, low, magic, anchor, ahead, out, pending, s, q)
         else:
-            fastce_sweep_run_f(x, count, masked, low, magic, anchor, ahead, out, s, q)
+            fastce_sweep_run_f(x, count, masked, low, magic, anchor, ahead, out, pending, s, q)
     else:
         fill_lanes(s, anchor)
         fill_lanes(q, <real> 0.0)
