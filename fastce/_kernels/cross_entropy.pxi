@@ -15,9 +15,6 @@
 # s - e_j is summed without e_j, never subtracted: for the target (`rest`) and, where it is needed,
 # for the largest class (`below`).
 
-cdef enum:
-    FEW_TARGETS = 24                # classes; beyond, targets are looked up one by one
-
 cdef struct Xent:
     Geometry g
     Array3 x                        # logits
@@ -188,8 +185,9 @@ cdef inline void batch_targets(const Xent* a, const Tile* batch, Py_ssize_t* tar
             omega[l] = row_weight[batch.first + l]
 
 
-cdef inline void load_few(const Xent* a, const Tile* batch, const Py_ssize_t* target, real* b,
-                          real* top, real* step_of_target, real* target_x) noexcept nogil:
+cdef inline void load_few(const Xent* a, const Tile* batch, const Py_ssize_t* target,
+                          const real* step_of_target, real* b, real* top,
+                          real* target_x) noexcept nogil:
     # take_at and batch_load of many rows with few classes: every logit is asked whether it
     # is the target's, which takes no detour over memory.
     cdef Span span
@@ -200,7 +198,6 @@ cdef inline void load_few(const Xent* a, const Tile* batch, const Py_ssize_t* ta
     place(&a.x, &a.g, batch, &span)
     load(<const real*> a.x.data, &span, batch, 0, batch.steps, -<real> INFINITY, b)
     for l in range(LANES):
-        step_of_target[l] = <real> target[l]
         any_ignored |= target[l] == IGNORED
     if any_ignored:
         for i in range(batch.steps):
@@ -216,69 +213,6 @@ cdef inline void load_few(const Xent* a, const Tile* batch, const Py_ssize_t* ta
             x = -<real> INFINITY if hit else x
             top[l] = x if x > top[l] else top[l]
             b[i * LANES + l] = x
-
-
-cdef inline void few_sums(const Xent* a, const Tile* batch, const Py_ssize_t* target, real* b,
-                          real* step_of_target, real* target_x, real* centre, real* n,
-                          real* target_e, real* target_low, real* rest,
-                          real* rest_low) noexcept nogil:
-    # What load_few and all that follows it leads to, with AVX-512.
-    cdef const real* x = <const real*> a.x.data
-    cdef const real* grad = <const real*> a.grad.data
-    cdef Py_ssize_t l, x_step
-    cdef Py_ssize_t out_step = 0
-    cdef const real* ahead = near_tile(x, &a.x, &a.g, batch, LANES, &x_step)
-    cdef const real* result = NULL
-    cdef Span span
-    if grad != NULL:
-        place(&a.grad, &a.g, batch, &span)
-        if is_fetched(grad, &span, batch):
-            result = near_tile(grad, &a.grad, &a.g, batch, 0, &out_step)
-    place(&a.x, &a.g, batch, &span)
-    load(x, &span, batch, 0, batch.steps, -<real> INFINITY, b)
-    for l in range(LANES):
-        step_of_target[l] = <real> target[l]
-    if real is double:
-        fastce_few_sums_d(b, batch.steps, step_of_target, ahead, x_step, result, out_step, target_x,
-                          centre, n, target_e, target_low, rest, rest_low)
-    else:
-        fastce_few_sums_f(b, batch.steps, step_of_target, ahead, x_step, result, out_step, target_x,
-                          centre, n, target_e, target_low, rest, rest_low)
-
-
-cdef inline void store_few(const Xent* a, const Tile* batch, const real* step_of_target, real* b,
-                           const real* factor, const real* factor_low,
-                           const real* at_target) noexcept nogil:
-    # scale_many and store_at of rows with few classes.
-    cdef Span span
-    cdef Py_ssize_t i, l
-    cdef real y
-    cdef real run[(FEW_TARGETS + 1) * LANES]
-    cdef real* to
-    cdef bint streamed
-    place(&a.grad, &a.g, batch, &span)
-    if FASTCE_HAS_EXP_LANES and rows_follow(&span, batch):
-        if real is double:
-            fastce_few_rows_d(run, batch.steps, b, factor, factor_low, step_of_target, at_target)
-        else:
-            fastce_few_rows_f(run, batch.steps, b, factor, factor_low, step_of_target, at_target)
-        write_run(<real*> a.grad.data + span.lane[0], run, batch)
-        return
-    if FASTCE_HAS_EXP_LANES and span.unit:
-        to = <real*> a.grad.data + span.lane[0]
-        streamed = takes_lines(<const real*> a.grad.data, &span, batch)
-        if real is double:
-            fastce_few_planes_d(to, span.step, batch.steps, b, factor, factor_low, step_of_target,
-                                at_target, streamed)
-        else:
-            fastce_few_planes_f(to, span.step, batch.steps, b, factor, factor_low, step_of_target,
-                                at_target, streamed)
-        return
-    for i in range(batch.steps):
-        for l in range(LANES):
-            y = b[i * LANES + l] * factor[l] + (b[i * LANES + l] * factor_low[l] + <real> 0.0)
-            b[i * LANES + l] = at_target[l] if step_of_target[l] == <real> i else y
-    store(<real*> a.grad.data, &span, batch, 0, batch.steps, <const real*> b)
 
 
 cdef inline void store_values(real* value, Py_ssize_t rows, const Py_ssize_t* target,
@@ -342,6 +276,7 @@ cdef void index_batch(const Xent* a, const Tile* batch, void* room, real kind,
     cdef real h[LANES]              # N but for n ln2_low
     cdef real others[LANES]         # sum of c_j (-log p_j) over the other classes
     cdef real sum_c[LANES]          # that of c_j
+    cdef real shift[LANES]          # what is added to each class's gradient
     cdef real target_c[LANES]       # c_t without w
     cdef Array3 weights
     cdef Coefficients of
@@ -351,13 +286,17 @@ cdef void index_batch(const Xent* a, const Tile* batch, void* room, real kind,
         few = a.g.k <= FEW_TARGETS
     batch_targets(a, batch, target, w, omega)
     coefficients_of(a, &weights, &of)
-    fused = FASTCE_HAS_EXP_LANES and few and not smooth
+    for l in range(lanes):
+        step_of_target[l] = <real> target[l]
+        shift[l] = 0
+    # (Class weights give every class a coefficient of its own.)
+    fused = FASTCE_HAS_EXP_LANES and few and not (smooth and weighted and a.weight != NULL)
     if fused:
-        few_sums(a, batch, target, b, step_of_target, target_x, centre, n, target_e, target_low,
-                 rest, rest_low)
+        few_sums(x, &a.x, grad, &a.grad, &a.g, batch, step_of_target, b, target_x, centre, n,
+                 target_e, target_low, rest, rest_low, others if smooth else NULL)
     else:
         if few:
-            load_few(a, batch, target, b, below, step_of_target, target_x)
+            load_few(a, batch, target, step_of_target, b, below, target_x)
         else:
             take_at(x, &a.x, &a.g, batch, target, target_x)
             batch_load(x, &a.x, &a.g, batch, target, target_x, b, below, how)
@@ -366,9 +305,15 @@ cdef void index_batch(const Xent* a, const Tile* batch, void* room, real kind,
         choose_anchor(below, m, lanes, anchor)
         far = choose_shift(m, lanes, centre, n, low, magic)
     if smooth:
-        for l in range(lanes):
-            h[l] = n[l] * ln2_high(kind) + centre[l]
-        batch_costs(a, batch, &of, target, h, b, others, sum_c, target_c, how)
+        if fused:
+            for l in range(lanes):
+                others[l] = <real> of.share * others[l]
+                sum_c[l] = <real> of.share * <real> (a.g.k - 1)
+                target_c[l] = <real> of.share
+        else:
+            for l in range(lanes):
+                h[l] = n[l] * ln2_high(kind) + centre[l]
+            batch_costs(a, batch, &of, target, h, b, others, sum_c, target_c, how)
         leave_to_tiles(a, batch, target_x, others, target)
         for l in range(lanes):
             w[l] = <real> (1.0 - a.smoothing) * w[l] + target_c[l]
@@ -436,12 +381,16 @@ cdef void index_batch(const Xent* a, const Tile* batch, void* room, real kind,
     for l in range(lanes):
         factor[l] = w[l] * inverse[l]
         factor_low[l] = product_error(w[l], inverse[l], factor[l]) + w[l] * inverse_low[l]
-    if smooth:
+    if smooth and not fused:
         derive_batch(a, batch, &of, b, factor, factor_low, omega, <const real*> NULL,
                      <const real*> NULL, <const real*> NULL, target, how)
         store_at(grad, &a.grad, &a.g, batch, target, at_target)
     elif few:
-        store_few(a, batch, step_of_target, b, factor, factor_low, at_target)
+        if smooth:
+            for l in range(LANES):
+                shift[l] = <real> 0.0 - omega[l] * <real> of.share
+        store_few(grad, &a.grad, &a.g, batch, target, step_of_target, b, factor, factor_low, shift,
+                  at_target)
     else:
         batch_store(grad, &a.grad, <const real*> e, &waiting, pile, &a.g, batch, target, at_target,
                     b, factor, factor_low, how)

@@ -279,6 +279,7 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
 #define LEAST_POWER -1000
 #define FAR 4096
 #define LN2 0.6931471805599453
+#define LN2_HIGH 0.6931471805592082
 #include "lanes_of_type.h"
 
 #define REAL float
@@ -301,6 +302,7 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
 #define LEAST_POWER -110
 #define FAR 512
 #define LN2 0.6931472f
+#define LN2_HIGH 0.693115234375f
 #include "lanes_of_type.h"
 
 #else
@@ -323,14 +325,14 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
 #define fastce_binary_f(x, t, n, low, magic, up, scale, grad, product, product_low, total, lost) \
     ((void) (product))
 #define fastce_few_sums_d(b, steps, target, ahead, ahead_step, result, result_step, target_x, \
-                          centre, n, target_e, target_low, rest, rest_low) ((void) 0)
+                          centre, n, target_e, target_low, rest, rest_low, cost) ((void) 0)
 #define fastce_few_sums_f(b, steps, target, ahead, ahead_step, result, result_step, target_x, \
-                          centre, n, target_e, target_low, rest, rest_low) ((void) 0)
-#define fastce_few_rows_d(run, steps, b, factor, factor_low, target, at_target) ((void) 0)
-#define fastce_few_rows_f(run, steps, b, factor, factor_low, target, at_target) ((void) 0)
-#define fastce_few_planes_d(out, between, steps, b, factor, factor_low, target, at_target, \
+                          centre, n, target_e, target_low, rest, rest_low, cost) ((void) 0)
+#define fastce_few_rows_d(run, steps, b, factor, factor_low, shift, target, at_target) ((void) 0)
+#define fastce_few_rows_f(run, steps, b, factor, factor_low, shift, target, at_target) ((void) 0)
+#define fastce_few_planes_d(out, between, steps, b, factor, factor_low, shift, target, at_target, \
                             streamed) ((void) 0)
-#define fastce_few_planes_f(out, between, steps, b, factor, factor_low, target, at_target, \
+#define fastce_few_planes_f(out, between, steps, b, factor, factor_low, shift, target, at_target, \
                             streamed) ((void) 0)
 #define fastce_load_rows_d(x, lane, steps, b) ((void) 0)
 #define fastce_load_rows_f(x, lane, steps, b) ((void) 0)

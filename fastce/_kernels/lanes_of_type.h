@@ -288,13 +288,30 @@ static inline void OF(fastce_binary)(const REAL *x, const REAL *t, ptrdiff_t n, 
     }
 }
 
-/* `few_sums` of cross_entropy.pxi: load_few, choose_anchor, choose_shift and `sweep` in one, as far
+/* cost = the sum of h - x but for the target, for WIDTH rows. */
+static inline void OF(fastce_few_costs)(const REAL *x, ptrdiff_t steps, VEC target, MASK used, VEC h,
+                                        REAL *cost)
+{
+    const VEC one = OP(set1)(1);
+    VEC s = OP(setzero)(), q = s, step = s;
+    for (ptrdiff_t i = 0; i < steps; i++, step = OP(add)(step, one)) {
+        const MASK counts = OP_MASK(cmp)(target, step, _CMP_NEQ_UQ);
+        const VEC v = OP(maskz_loadu)(used, x + i * FASTCE_LANES);
+        const VEC d = OP(maskz_sub)(counts, h, v), sum = OP(add)(s, d), z = OP(sub)(sum, s);
+        q = OP(add)(q, OP(add)(OP(sub)(s, OP(sub)(sum, z)), OP(sub)(d, z)));
+        s = sum;
+    }
+    OP(storeu)(cost, OP(add)(s, q));
+}
+
+/* `few_sums` of batches.pxi: load_few, choose_anchor, choose_shift and `sweep` in one, as far
  * as possible in registers. All rows get their shift before any gets its sums, so that nothing waits
  * for the former. */
 static inline void OF(fastce_few_sums)(REAL *b, ptrdiff_t steps, const REAL *target,
                                        const REAL *ahead, ptrdiff_t ahead_step, const REAL *result,
                                        ptrdiff_t result_step, REAL *target_x, REAL *centre, REAL *n,
-                                       REAL *target_e, REAL *target_low, REAL *rest, REAL *rest_low)
+                                       REAL *target_e, REAL *target_low, REAL *rest, REAL *rest_low,
+                                       REAL *cost)
 {
     const VEC one = OP(set1)(1), log2e = OP(set1)((REAL) 1.4426950408889634);
     const VEC round = OP(set1)(ROUND), raise = OP(set1)(BIAS + LIFT);
@@ -331,6 +348,9 @@ static inline void OF(fastce_few_sums)(REAL *b, ptrdiff_t steps, const REAL *tar
         const VEC low = least[l / WIDTH], shift = base[l / WIDTH], start = anchor[l / WIDTH];
         const MASK used = OP_MASK(cmp)(at, OP(set1)(-1), _CMP_NEQ_UQ);
         VEC s = start, q = OP(setzero)(), step = OP(setzero)();
+        if (cost)
+            OF(fastce_few_costs)(x, steps, at, used, OP(fmadd)(OP(loadu)(n + l), OP(set1)(LN2_HIGH), mid),
+                                 cost + l);
         for (ptrdiff_t i = 0; i < steps; i += 2, x += 2 * FASTCE_LANES) {
             VEC e = OP(setzero)(), f = e;
             MASK hit = OP_MASK(cmp)(at, step, _CMP_EQ_OQ);
@@ -423,14 +443,16 @@ static inline void OF(fastce_rows_of)(REAL *run, ptrdiff_t steps, const REAL *b)
         }
 }
 
-/* The same of b times the sum of two factors a lane, but at_target for the step that is the target. */
+/* The same of b times the sum of two factors a lane + shift, but at_target for the step that is the
+ * target. */
 static inline void OF(fastce_few_rows)(REAL *run, ptrdiff_t steps, const REAL *b,
                                        const REAL *factor, const REAL *factor_low,
-                                       const REAL *target, const REAL *at_target)
+                                       const REAL *shift, const REAL *target, const REAL *at_target)
 {
     for (int l = 0; l < FASTCE_LANES; l += 8) {
         const EIGHT f = OP_EIGHT(loadu)(factor + l), f_low = OP_EIGHT(loadu)(factor_low + l);
         const EIGHT t = OP_EIGHT(loadu)(target + l), at = OP_EIGHT(loadu)(at_target + l);
+        const EIGHT more = OP_EIGHT(loadu)(shift + l);
         for (ptrdiff_t i = (steps - 1) / 8 * 8; i >= 0; i -= 8) {
             EIGHT row[8];
             for (int j = 0; j < 8; j++) {
@@ -438,7 +460,7 @@ static inline void OF(fastce_few_rows)(REAL *run, ptrdiff_t steps, const REAL *b
                 if (i + j < steps) {
                     const EIGHT e = OP_EIGHT(loadu)(b + (i + j) * FASTCE_LANES + l);
                     const __mmask8 hit = EIGHT_EQUAL(t, OP_EIGHT(set1)((REAL) (i + j)));
-                    row[j] = OP_EIGHT(fmadd)(e, f, OP_EIGHT(fmadd)(e, f_low, row[j]));
+                    row[j] = OP_EIGHT(fmadd)(e, f, OP_EIGHT(fmadd)(e, f_low, more));
                     row[j] = OP_EIGHT(mask_mov)(row[j], hit, at);
                 }
             }
@@ -450,16 +472,17 @@ static inline void OF(fastce_few_rows)(REAL *run, ptrdiff_t steps, const REAL *b
 /* The same where the rows lie side by side, the classes being so many items apart. */
 static inline void OF(fastce_few_planes)(REAL *out, ptrdiff_t between, ptrdiff_t steps, const REAL *b,
                                          const REAL *factor, const REAL *factor_low,
-                                         const REAL *target, const REAL *at_target, int streamed)
+                                         const REAL *shift, const REAL *target,
+                                         const REAL *at_target, int streamed)
 {
     for (int l = 0; l < FASTCE_LANES; l += WIDTH) {
         const VEC f = OP(loadu)(factor + l), f_low = OP(loadu)(factor_low + l);
         const VEC t = OP(loadu)(target + l), at = OP(loadu)(at_target + l);
-        const VEC one = OP(set1)(1);
+        const VEC more = OP(loadu)(shift + l), one = OP(set1)(1);
         VEC step = OP(setzero)();
         for (ptrdiff_t i = 0; i < steps; i++, step = OP(add)(step, one)) {
             VEC e = OP(loadu)(b + i * FASTCE_LANES + l);
-            e = OP(fmadd)(e, f, OP(fmadd)(e, f_low, OP(setzero)()));
+            e = OP(fmadd)(e, f, OP(fmadd)(e, f_low, more));
             e = OP(mask_mov)(e, OP_MASK(cmp)(t, step, _CMP_EQ_OQ), at);
             if (streamed)
                 OP(stream)(out + i * between + l, e);
@@ -489,3 +512,4 @@ static inline void OF(fastce_few_planes)(REAL *out, ptrdiff_t between, ptrdiff_t
 #undef LEAST_POWER
 #undef FAR
 #undef LN2
+#undef LN2_HIGH

@@ -84,22 +84,24 @@ cdef extern from "exp_lanes.h" nogil:
     void fastce_few_sums_d(double* b, Py_ssize_t steps, const double* target, const double* ahead,
                            Py_ssize_t ahead_step, const double* result, Py_ssize_t result_step,
                            double* target_x, double* centre, double* n, double* target_e,
-                           double* target_low, double* rest, double* rest_low)
+                           double* target_low, double* rest, double* rest_low, double* cost)
     void fastce_few_sums_f(float* b, Py_ssize_t steps, const float* target, const float* ahead,
                            Py_ssize_t ahead_step, const float* result, Py_ssize_t result_step,
                            float* target_x, float* centre, float* n, float* target_e,
-                           float* target_low, float* rest, float* rest_low)
+                           float* target_low, float* rest, float* rest_low, float* cost)
     void fastce_few_rows_d(double* run, Py_ssize_t steps, const double* b, const double* factor,
-                           const double* factor_low, const double* target, const double* at_target)
+                           const double* factor_low, const double* shift, const double* target,
+                           const double* at_target)
     void fastce_few_rows_f(float* run, Py_ssize_t steps, const float* b, const float* factor,
-                           const float* factor_low, const float* target, const float* at_target)
+                           const float* factor_low, const float* shift, const float* target,
+                           const float* at_target)
     void fastce_few_planes_d(double* out, Py_ssize_t between, Py_ssize_t steps, const double* b,
-                             const double* factor, const double* factor_low, const double* target,
-                             const double* at_target, bint streamed)
+                             const double* factor, const double* factor_low, const double* shift,
+                             const double* target, const double* at_target, bint streamed)
     void fastce_rows_of_d(double* run, Py_ssize_t steps, const double* b)
     void fastce_few_planes_f(float* out, Py_ssize_t between, Py_ssize_t steps, const float* b,
-                             const float* factor, const float* factor_low, const float* target,
-                             const float* at_target, bint streamed)
+                             const float* factor, const float* factor_low, const float* shift,
+                             const float* target, const float* at_target, bint streamed)
     void fastce_rows_of_f(float* run, Py_ssize_t steps, const float* b)
 
 
