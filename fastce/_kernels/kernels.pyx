@@ -12,7 +12,7 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, NAN
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from fastce._kernels.vecmath cimport (
     exp_lifted, exp_parts, exp_scaled, lift, lift_factor, ln2_high, ln2_low, log, log1p, log1p_sum,

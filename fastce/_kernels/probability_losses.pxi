@@ -233,38 +233,91 @@ cdef bint has_nan(const real* x, Py_ssize_t k) noexcept nogil:
     return found != 0
 
 
-cdef void class_row(int op, const Xent* a, Py_ssize_t r, real kind) noexcept nogil:
-    # A row with a class for a target: of its terms and derivatives all but the target's are 0.
-    cdef const real* x = row_at(<real*> a.x.data, &a.x, &a.g, r)
-    cdef real* value = <real*> a.value
+cdef inline void terms_each(int op, const real* x, const real* c, real* value) noexcept nogil:
+    # The terms of all lanes.
+    cdef Py_ssize_t l
+    if op == CCE:
+        for l in range(LANES):
+            value[l] = term(CCE, x[l], c[l])
+    else:
+        for l in range(LANES):
+            value[l] = term(NLL, x[l], c[l])
+
+
+cdef inline void store_classes(real* out, const Array3* oa, const Geometry* g, Py_ssize_t first,
+                               Py_ssize_t rows, const Py_ssize_t* target, const real* at_target,
+                               const bint* spoiled) noexcept nogil:
+    # Rows of zeros but for their targets; those that are spoiled are NaN.
+    cdef Py_ssize_t l
     cdef real* row
-    cdef Py_ssize_t target = a.labels[r]
-    cdef bint ignored = target == a.ignore
-    cdef bint spoiled = not ignored and has_nan(x, a.g.k)
-    cdef real omega = (<const real*> a.row_weight)[r] if a.row_weight != NULL else <real> 1.0
-    cdef real factor = <real> a.scale * omega
-    cdef real empty = <real> NAN if spoiled else <real> 0.0
-    cdef real c = <real> 0.0
-    cdef real t = <real> 1.0
-    cdef real slope, curve
-    if not ignored:
-        t = x[target]
-        c = (<const real*> a.weight)[target] if a.weight != NULL else <real> 1.0
+    cdef bint follow = (oa.k == 1 and g.inner == 1 and oa.outer == g.k
+                        and g.k <= FEW_CLASSES)
+    if out == NULL:
+        return
+    if follow:
+        row = out + first * g.k
+        memset(row, 0, rows * g.k * sizeof(real))
+        for l in range(rows):
+            if target[l] != IGNORED:
+                row[l * g.k + target[l]] = at_target[l]
+    for l in range(rows):
+        if spoiled[l]:
+            fill_row(out, oa, g, first + l, <real> NAN)
+        elif not follow:
+            fill_row(out, oa, g, first + l, <real> 0.0)
+            if target[l] != IGNORED:
+                row_at(out, oa, g, first + l)[target[l] * oa.k] = at_target[l]
+
+
+cdef void class_rows(int op, const Xent* a, Py_ssize_t first, Py_ssize_t rows,
+                     real kind) noexcept nogil:
+    # Up to LANES rows with a class for a target: of their terms and derivatives all but the
+    # target's are 0.
+    cdef const real* x
+    cdef real* value = <real*> a.value
+    cdef bint follow = a.g.inner == 1 and a.x.outer == a.g.k
+    cdef bint any_nan
+    cdef Py_ssize_t l
+    cdef Py_ssize_t target[LANES]
+    cdef bint spoiled[LANES]
+    cdef real t[LANES]
+    cdef real c[LANES]
+    cdef real omega[LANES]
+    cdef real slope[LANES]
+    cdef real curve[LANES]
+    any_nan = not follow or has_nan(<const real*> a.x.data + first * a.g.k, rows * a.g.k)
+    fill_lanes(t, <real> 1.0)
+    fill_lanes(c, <real> 0.0)
+    fill_lanes(omega, <real> 1.0)
+    for l in range(rows):
+        target[l] = a.labels[first + l]
+        spoiled[l] = False
+        if target[l] == a.ignore:
+            target[l] = IGNORED
+            continue
+        x = <const real*> a.x.data + (first + l) * a.g.k if follow \
+            else row_at(<real*> a.x.data, &a.x, &a.g, first + l)
+        t[l] = x[target[l]]
+        c[l] = (<const real*> a.weight)[target[l]] if a.weight != NULL else <real> 1.0
+        if any_nan:
+            spoiled[l] = has_nan(x, a.g.k)
+    if a.row_weight != NULL:
+        for l in range(rows):
+            omega[l] = (<const real*> a.row_weight)[first + l]
     if value != NULL:
-        value[r] = empty
-        if not ignored and not spoiled:
-            value[r] = times(omega, term(op, t, c) + <real> 0.0)
-    derivatives(op, &t, &c, 1, &slope, &curve)
-    if a.grad.data != NULL:
-        fill_row(<real*> a.grad.data, &a.grad, &a.g, r, empty)
-        if not ignored and not spoiled:
-            row = row_at(<real*> a.grad.data, &a.grad, &a.g, r)
-            row[target * a.grad.k] = times(factor, slope) + <real> 0.0
-    if a.hess.data != NULL:
-        fill_row(<real*> a.hess.data, &a.hess, &a.g, r, empty)
-        if not ignored and not spoiled:
-            row = row_at(<real*> a.hess.data, &a.hess, &a.g, r)
-            row[target * a.hess.k] = times(factor, curve) + <real> 0.0
+        terms_each(op, t, c, slope)
+        for l in range(LANES):
+            slope[l] = times(omega[l], slope[l] + <real> 0.0)
+        for l in range(rows):
+            value[first + l] = <real> NAN if spoiled[l] else slope[l]
+            if target[l] == IGNORED:
+                value[first + l] = 0
+    derivatives(op, t, c, LANES, slope, curve)
+    for l in range(LANES):
+        slope[l] = times(<real> a.scale * omega[l], slope[l]) + <real> 0.0
+        curve[l] = times(<real> a.scale * omega[l], curve[l]) + <real> 0.0
+    store_classes(<real*> a.grad.data, &a.grad, &a.g, first, rows, target, slope, spoiled)
+    store_classes(<real*> a.hess.data, &a.hess, &a.g, first, rows, target, curve, spoiled)
 
 
 cdef void dense_row(int op, const Xent* a, Py_ssize_t r, real kind) noexcept nogil:
@@ -310,7 +363,7 @@ cdef void dense_row(int op, const Xent* a, Py_ssize_t r, real kind) noexcept nog
 
 
 cdef inline bint by_rows(int op, const Xent* a) noexcept nogil:
-    # Whether class_row or dense_row will do: rows are runs of memory, and not too short.
+    # Whether class_rows or dense_row will do: rows are runs of memory, and not too short.
     if a.smoothing != 0 or a.x.k != 1 or a.v.data != NULL:
         return False
     if a.labels != NULL:
@@ -320,11 +373,17 @@ cdef inline bint by_rows(int op, const Xent* a) noexcept nogil:
             and (a.grad.data == NULL or a.grad.k == 1))
 
 
-cdef inline void any_row(int op, const Xent* a, Py_ssize_t r, real kind) noexcept nogil:
+cdef inline Py_ssize_t rows_together(const Xent* a) noexcept nogil:
+    return batch_size(&a.g, False) if a.labels != NULL else 1
+
+
+cdef inline void any_rows(int op, const Xent* a, Py_ssize_t t, real kind) noexcept nogil:
+    # Rows number t, which are several if they have classes for targets.
+    cdef Py_ssize_t size = rows_together(a)
     if a.labels != NULL:
-        class_row(op, a, r, kind)
+        class_rows(op, a, t * size, min(size, a.g.outer * a.g.inner - t * size), kind)
     else:
-        dense_row(op, a, r, kind)
+        dense_row(op, a, t, kind)
 
 
 cdef inline void probability_tile_number(int op, const Xent* a, bint beside, Py_ssize_t t,
@@ -332,9 +391,9 @@ cdef inline void probability_tile_number(int op, const Xent* a, bint beside, Py_
     cdef Tile tile
     if by_rows(op, a):
         if wide:
-            any_row[double](op, a, t, 0)
+            any_rows[double](op, a, t, 0)
         else:
-            any_row[float](op, a, t, 0)
+            any_rows[float](op, a, t, 0)
         return
     tile = tile_number(&a.g, t, beside)
     if wide:
@@ -345,7 +404,9 @@ cdef inline void probability_tile_number(int op, const Xent* a, bint beside, Py_
 
 cdef void probability_run(int op, const Xent* a, bint wide) noexcept nogil:
     cdef bint beside = side_by_side(&a.g, &a.x)
-    cdef Py_ssize_t tiles = a.g.outer * a.g.inner if by_rows(op, a) else tile_count(&a.g, beside)
+    cdef Py_ssize_t size = rows_together(a)
+    cdef Py_ssize_t tiles = (a.g.outer * a.g.inner + size - 1) // size if by_rows(op, a) \
+        else tile_count(&a.g, beside)
     cdef Py_ssize_t t
     cdef int threads = team(2.0 * a.g.outer * a.g.k * a.g.inner, tiles)
     if threads == 1:
