@@ -247,12 +247,14 @@ cdef void focal_block(const real* x, const real* t, real alpha, real gamma, real
 
 
 cdef void squared_block(const real* x, const real* t, real* value, real* grad, real* hess,
-                        Py_ssize_t n) noexcept nogil:
+                        bint curved, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
         grad[i] = x[i] - t[i]
         value[i] = <real> 0.5 * grad[i] * grad[i]
-        hess[i] = <real> 1.0 if x[i] == x[i] else x[i]
+    if curved:
+        for i in range(n):
+            hess[i] = <real> 1.0 if x[i] == x[i] else x[i]
 
 
 cdef inline const real* run_flat(const Array2* a, Py_ssize_t columns, Py_ssize_t start,
@@ -304,6 +306,40 @@ cdef inline void scatter_flat(const Array2* a, Py_ssize_t columns, Py_ssize_t st
         r += 1
 
 
+cdef inline void scatter_scaled(const Array2* a, Py_ssize_t columns, Py_ssize_t start, Py_ssize_t n,
+                                real scale, real* block) noexcept nogil:
+    # The same for the block times a number, if there is an array.
+    cdef real* to
+    cdef Py_ssize_t i
+    if a.data == NULL:
+        return
+    to = <real*> a.data + start if a.flat else block
+    for i in range(n):
+        to[i] = block[i] * scale + <real> 0.0
+    if not a.flat:
+        scatter_flat(a, columns, start, n, <const real*> block)
+
+
+cdef inline void add_block(const real* value, Py_ssize_t n, double* sums,
+                           double* lost) noexcept nogil:
+    # sums + lost += the values, by lanes. Of float32, whose sum of two has room in a float64, two
+    # are added first.
+    cdef double lane[LANES]
+    cdef Py_ssize_t step = LANES if real is double else 2 * LANES
+    cdef Py_ssize_t i, l
+    for i in range(n // step):
+        for l in range(LANES):
+            if real is double:
+                lane[l] = value[i * step + l]
+            else:
+                lane[l] = <double> value[i * step + l] + <double> value[i * step + LANES + l]
+        two_sum(sums, lost, lane)
+    fill_lanes(lane, 0.0)
+    for i in range(n // step * step, n):
+        lane[i % LANES] += value[i]
+    two_sum(sums, lost, lane)
+
+
 cdef void pointwise_piece(const Pointwise* a, Py_ssize_t piece, real kind) noexcept nogil:
     cdef real x[BLOCK]
     cdef real t[BLOCK]
@@ -315,10 +351,9 @@ cdef void pointwise_piece(const Pointwise* a, Py_ssize_t piece, real kind) noexc
     cdef real s[BLOCK]
     cdef double sums[LANES]
     cdef double lost[LANES]
-    cdef double lane[LANES]
     cdef Py_ssize_t stop = min(a.n, (piece + 1) * BLOCK * BLOCKS_A_PIECE)
     cdef Py_ssize_t start = piece * BLOCK * BLOCKS_A_PIECE
-    cdef Py_ssize_t n, i, l
+    cdef Py_ssize_t n, i
     cdef real keep = <real> (1.0 - a.smoothing)
     cdef real half = <real> (0.5 * a.smoothing)
     cdef real scale = <real> a.scale
@@ -350,8 +385,9 @@ cdef void pointwise_piece(const Pointwise* a, Py_ssize_t piece, real kind) noexc
                 scatter_flat(&a.grad, a.columns, start, n, grad)
             start += n
             continue
-        for i in range(n):
-            s[i] = <real> 1.0 - ts[i]
+        if a.loss == SIGMOID_CROSS_ENTROPY or a.smoothing != 0:
+            for i in range(n):
+                s[i] = <real> 1.0 - ts[i]
         if a.smoothing != 0:
             # Both are smoothed, as 1 - t would lose what t is short of 1.
             for i in range(n):
@@ -367,7 +403,7 @@ cdef void pointwise_piece(const Pointwise* a, Py_ssize_t piece, real kind) noexc
         elif a.loss == FOCAL:
             focal_block(xs, ts, <real> a.alpha, <real> a.gamma, value, grad, hess, n)
         else:
-            squared_block(xs, ts, value, grad, hess, n)
+            squared_block(xs, ts, value, grad, hess, curved, n)
         if a.weight.data != NULL:
             gather_flat(&a.weight, a.columns, start, n, w)
             for i in range(n):
@@ -379,28 +415,15 @@ cdef void pointwise_piece(const Pointwise* a, Py_ssize_t piece, real kind) noexc
                 for i in range(n):
                     hess[i] = times(w[i], hess[i])
         if a.sums != NULL:
-            for i in range(0, n // LANES):
-                for l in range(LANES):
-                    lane[l] = value[i * LANES + l]
-                two_sum(sums, lost, lane)
-            fill_lanes(lane, 0.0)
-            for l in range(n % LANES):
-                lane[l] = value[n - n % LANES + l]
-            two_sum(sums, lost, lane)
+            add_block(<const real*> value, n, sums, lost)
         if a.value.data != NULL:
             scatter_flat(&a.value, a.columns, start, n, value)
         if a.v.data != NULL:
             xs = run_flat(&a.v, a.columns, start, n, x)
             for i in range(n):
                 grad[i] = times(hess[i], xs[i])
-        if a.grad.data != NULL:
-            for i in range(n):
-                grad[i] = grad[i] * scale + <real> 0.0
-            scatter_flat(&a.grad, a.columns, start, n, grad)
-        if a.hess.data != NULL:
-            for i in range(n):
-                hess[i] = hess[i] * scale + <real> 0.0
-            scatter_flat(&a.hess, a.columns, start, n, hess)
+        scatter_scaled(&a.grad, a.columns, start, n, scale, grad)
+        scatter_scaled(&a.hess, a.columns, start, n, scale, hess)
         start += n
     if a.sums != NULL:
         a.sums[piece] = lanes_total(sums, lost)
