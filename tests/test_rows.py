@@ -137,25 +137,30 @@ def test_large_results(shape, axis, offset, dtype):
 
 
 @dtypes
-@pytest.mark.parametrize("shape", [(3, 21, 120, 100), (40, 30, 24, 24), (150, 10, 23, 17)], ids=str)
+@pytest.mark.parametrize(
+    "shape",
+    [(3, 21, 120, 100), (40, 30, 24, 24), (150, 10, 23, 17), (2, 300, 32, 40), (2, 1100, 16, 17)],
+    ids=str,
+)
 @pytest.mark.parametrize("offset", [0, 1, 2, 5])
-def test_large_images(shape, offset, dtype):
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}], ids=["plain", "smooth"])
+def test_large_images(shape, offset, options, dtype):
     """The same for rows side by side, whose results are cut into batches at lines of memory."""
     rng = seeded("images", shape, dtype.__name__)
     logits = rng.standard_normal(shape, dtype)
     target = rng.integers(0, shape[1], (shape[0], *shape[2:]))
     target[rng.random(target.shape) < 0.1] = -100
+    logits[0, 0, 1, :5] = [-np.inf, np.nan, 1e30, -1e30, np.inf]
     memory = np.full(logits.size + 16, 7, dtype)
-    aligned = (-memory.ctypes.data % 64) // memory.itemsize
-    first = (aligned + offset) % 8
+    first = (-memory.ctypes.data % 64 // memory.itemsize + offset) % (64 // memory.itemsize)
     out = memory[first : first + logits.size].reshape(shape)
     values, grad = fastce.cross_entropy.value_and_grad(
-        logits, target, axis=1, reduction="none", out=out
+        logits, target, axis=1, reduction="none", out=out, **options
     )
     assert grad is out
     for i in range(0, shape[0], 1 + shape[0] // 8):
         want = fastce.cross_entropy.value_and_grad(
-            logits[i : i + 1], target[i : i + 1], axis=1, reduction="none"
+            logits[i : i + 1], target[i : i + 1], axis=1, reduction="none", **options
         )
         assert_same_bits((values[i : i + 1], grad[i : i + 1]), want)
     fastce.softmax(logits, 1, out=out)

@@ -31,9 +31,7 @@ cdef enum:
     ROOM_STEPS = 1024               # of a tile that is whole in a buffer from `make_room`
     STREAMED_BYTES = 1 << 21        # of the smallest result of many rows that is streamed
     STREAMED_LONG = 1 << 24         # of rows in turn
-    STREAMED_ROW = 2048             # and classes of such a row
-    PILE_ROWS = 8                   # BATCH_ITEMS / STREAMED_ROW
-    PILE_BYTES = 576                # of a Pile, in whole lines of memory
+    PILE_ROWS = 8                   # of a batch of rows in turn, if their e_j wait
     ALIGNED_ROWS = 256              # side by side, and more: their batches start where lines do
 
 
@@ -50,11 +48,16 @@ cdef struct Pile:
     fastce_pending row[PILE_ROWS]
 
 
+cdef inline size_t pile_bytes() noexcept nogil:
+    # Of a Pile, in whole lines of memory.
+    return (sizeof(Pile) + 63) // 64 * 64
+
+
 cdef struct Work:
     # How the batches of a call are computed.
     bint beside                     # `many`, not `in_turn`
-    bint streamed
-    Py_ssize_t lead                 # rows of the first batch
+    bint streamed                   # but for rows in turn that have no pile
+    Py_ssize_t lead                 # rows of the first batch; less than of others only where it helps
     Py_ssize_t count
     int threads
     size_t size                     # bytes of a thread's buffer
@@ -94,8 +97,9 @@ cdef void make_room(Work* work, const Geometry* g, const Array3* y, bint wide) n
     cdef int thread
     if work.beside and CHUNK < g.k <= ROOM_STEPS:
         work.size = g.k * LANES * item
-    elif not work.beside and work.streamed and y.k == 1 and STREAMED_ROW <= g.k <= BATCH_ITEMS:
-        work.size = PILE_BYTES + 2 * BATCH_ITEMS * item
+    elif not work.beside and work.streamed and y.k == 1 \
+            and BATCH_ITEMS // PILE_ROWS <= g.k <= BATCH_ITEMS:
+        work.size = pile_bytes() + 2 * BATCH_ITEMS * item
     if work.size > 0:
         work.memory = malloc(work.threads * work.size + 63)
     if work.memory != NULL:
@@ -138,7 +142,7 @@ cdef inline Tile batch_number(const Geometry* g, Py_ssize_t t, const Work* work)
 cdef inline real* wait_in(Pile* pile, const Geometry* g, const Tile* batch, real kind,
                           Array3* waiting) noexcept nogil:
     # Where the e_j of a batch wait, as an array of its rows by their numbers among all.
-    cdef real* e = <real*> (<char*> pile + PILE_BYTES) + pile.half * BATCH_ITEMS
+    cdef real* e = <real*> (<char*> pile + pile_bytes()) + pile.half * BATCH_ITEMS
     waiting.data = e - batch.first * g.k
     waiting.outer, waiting.k, waiting.inner = g.inner * g.k, 1, g.k
     waiting.divisor = 1
@@ -153,9 +157,9 @@ cdef inline void put_off(Pile* pile, const real* e, real* out, Py_ssize_t k, Py_
     row.e, row.out, row.k, row.masked = e, out, k, masked
     row.factor, row.factor_low, row.at_masked = factor, factor_low, at_masked
     if real is double:
-        fastce_put_off_d(row)
+        fastce_start_d(row)
     else:
-        fastce_put_off_f(row)
+        fastce_start_f(row)
     pile.count += 1
 
 
@@ -484,6 +488,7 @@ cdef inline void sweep_many(const real* x, const Array3* xa, const Geometry* g, 
     # batch_sums of many rows.
     cdef Py_ssize_t chunk, start, steps, x_step, out_step
     cdef Py_ssize_t next_one = CHUNK    # from a step to what is fetched meanwhile
+    cdef Tile kept = tile[0]        # whose e_j in `out` are soon read again
     cdef const real* ahead = near_tile(x, xa, g, tile, LANES if tile.whole else 0, &x_step)
     cdef const real* result = NULL
     cdef real* part = b
@@ -494,7 +499,8 @@ cdef inline void sweep_many(const real* x, const Array3* xa, const Geometry* g, 
     if out != NULL:
         place(oa, g, tile, &os)
     out_step = 0
-    if out != NULL and is_fetched(<const real*> out, &os, tile):
+    kept.streamed = tile.streamed and tile.whole
+    if out != NULL and is_fetched(<const real*> out, &os, &kept):
         result = near_tile(<const real*> out, oa, g, tile, 0, &out_step)
     if tile.whole:
         next_one = 0
@@ -512,7 +518,7 @@ cdef inline void sweep_many(const real* x, const Array3* xa, const Geometry* g, 
         if out != NULL and not tile.whole:
             if target != NULL:
                 keep_done(<const real*> out, &os, tile, start, steps, target, b)
-            store(out, &os, tile, start, steps, <const real*> b)
+            store(out, &os, &kept, start, steps, <const real*> b)
 
 
 cdef void sweep_section(const real* x, const Span* xs, const Tile* tile, Py_ssize_t k,
@@ -731,12 +737,19 @@ cdef inline void take_at(const real* x, const Array3* xa, const Geometry* g, con
 
 # Rows of no more than FEW_TARGETS classes, all of a tile in a buffer.
 
+cdef inline bint are_fused(const Geometry* g, const void* class_weight,
+                           double smoothing) noexcept nogil:
+    # Whether few_sums will do for a tile of many rows. (Class weights and smoothing together give
+    # every class a coefficient of its own.)
+    return FASTCE_HAS_EXP_LANES and g.k <= FEW_TARGETS and (class_weight == NULL or smoothing == 0)
+
+
 cdef inline void few_sums(const real* x, const Array3* xa, const real* out, const Array3* oa,
                           const Geometry* g, const Tile* batch, const real* step_of_target, real* b,
                           real* target_x, real* centre, real* n, real* target_e, real* target_low,
                           real* rest, real* rest_low, real* cost) noexcept nogil:
-    # With AVX-512: what take_at, batch_load, choose_shift, batch_sums and exp_parts lead to together,
-    # a row's target being at a step, or IGNORED; the e_j in b. Also, if it is not NULL, cost = the
+    # With AVX-512: what load_few (cross_entropy.pxi), choose_anchor, choose_shift, batch_sums and
+    # exp_parts lead to, a row's target being at a step, or IGNORED; the e_j in b. Also, if it is not NULL, cost = the
     # sum of n ln2_high + centre - x_j but for the target.
     cdef Py_ssize_t x_step
     cdef Py_ssize_t out_step = 0

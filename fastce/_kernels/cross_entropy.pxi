@@ -289,8 +289,7 @@ cdef void index_batch(const Xent* a, const Tile* batch, void* room, real kind,
     for l in range(lanes):
         step_of_target[l] = <real> target[l]
         shift[l] = 0
-    # (Class weights give every class a coefficient of its own.)
-    fused = FASTCE_HAS_EXP_LANES and few and not (smooth and weighted and a.weight != NULL)
+    fused = few and are_fused(&a.g, a.weight, a.smoothing)
     if fused:
         few_sums(x, &a.x, grad, &a.grad, &a.g, batch, step_of_target, b, target_x, centre, n,
                  target_e, target_low, rest, rest_low, others if smooth else NULL)
@@ -332,14 +331,14 @@ cdef void index_batch(const Xent* a, const Tile* batch, void* room, real kind,
         inverse_low[l] = reciprocal_low(s[l], s_low[l], inverse[l])
     if smooth or z_loss != 0:
         for l in range(lanes):
-            lse[l] = n[l] * ln2_low(y) + log_parts(s[l], s_low[l], -lift(y))
+            lse[l] = n[l] * ln2_low(kind) + log_parts(s[l], s_low[l], -lift(kind))
             pull[l] = 0
         if smooth:
             for l in range(lanes):
                 others[l] = others[l] + sum_c[l] * lse[l]
                 pull[l] = sum_c[l]
         for l in range(lanes):
-            lse[l] = (centre[l] + n[l] * ln2_high(y)) + lse[l]
+            lse[l] = (centre[l] + n[l] * ln2_high(kind)) + lse[l]
             pull[l] = pull[l] + <real> 2.0 * z_loss * lse[l]
     if value != NULL:
         for l in range(lanes):
@@ -827,7 +826,8 @@ cdef void xent_run(const Xent* a, bint wide) noexcept nogil:
     if not in_batches(a):
         work.count = tile_count(&a.g, work.beside)
         work.threads = team(<double> a.g.outer * a.g.k * a.g.inner, work.count)
-    elif by_index(a) and a.smoothing == 0:
+    elif by_index(a) and (a.smoothing == 0
+                          or (work.beside and are_fused(&a.g, a.weight, a.smoothing))):
         make_room(&work, &a.g, &a.grad, wide)
     else:
         # Single numbers are written into the results afterwards.

@@ -28,8 +28,8 @@ typedef struct {
 #include <immintrin.h>
 #include <math.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define FASTCE_HAS_EXP_LANES 1
 #define FASTCE_LANES 32             /* as LANES in tiles.pxi */
@@ -166,8 +166,8 @@ static inline void fastce_transpose_f(__m256 row[8])
     }
 }
 
-/* The same for four columns: column[j][i] = x[lane[i]][j], for those j that are in `some`, and the
- * reverse, row after row, being so many items apart. */
+/* The same for four columns: column[j][i] = x[lane[i]][j], for those j that are in `some`; and the
+ * reverse for all four, of row after row, being so many items apart, the first row first. */
 static inline void fastce_load4_d(const double *x, const ptrdiff_t lane[8], __mmask8 some,
                                   __m512d column[4])
 {
@@ -338,9 +338,9 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
 #define fastce_load_rows_f(x, lane, steps, b) ((void) 0)
 #define fastce_store_rows_d(x, lane, steps, b) ((void) 0)
 #define fastce_store_rows_f(x, lane, steps, b) ((void) 0)
-#define fastce_put_off_d(pending) ((void) 0)
+#define fastce_start_d(pending) ((void) 0)
 #define fastce_finish_d(pending) ((void) 0)
-#define fastce_put_off_f(pending) ((void) 0)
+#define fastce_start_f(pending) ((void) 0)
 #define fastce_finish_f(pending) ((void) 0)
 #define fastce_stream(to, from, n) memcpy(to, from, n)
 #define fastce_rows_of_d(run, steps, b) ((void) 0)

@@ -100,12 +100,13 @@ static inline void OF(fastce_stream_row)(const REAL *e, REAL *out, ptrdiff_t k, 
     }
 }
 
-/* `put_off` and `finish` of batches.pxi. */
-static inline void OF(fastce_put_off)(fastce_pending *row)
+/* Nothing of the row is written yet. */
+static inline void OF(fastce_start)(fastce_pending *row)
 {
     row->done = OF(fastce_head)((const REAL *) row->out);
 }
 
+/* All that is left of the row. */
 static inline void OF(fastce_finish)(const fastce_pending *row)
 {
     const REAL *e = (const REAL *) row->e;
@@ -304,9 +305,9 @@ static inline void OF(fastce_few_costs)(const REAL *x, ptrdiff_t steps, VEC targ
     OP(storeu)(cost, OP(add)(s, q));
 }
 
-/* `few_sums` of batches.pxi: load_few, choose_anchor, choose_shift and `sweep` in one, as far
- * as possible in registers. All rows get their shift before any gets its sums, so that nothing waits
- * for the former. */
+/* `few_sums` of batches.pxi, once the logits are in b: as far as possible in registers, and all rows
+ * get their shift before any gets its sums, so that nothing waits for the former. The numbers are
+ * those of choose_anchor and choose_shift in tiles.pxi, and of vecmath.pxd. */
 static inline void OF(fastce_few_sums)(REAL *b, ptrdiff_t steps, const REAL *target,
                                        const REAL *ahead, ptrdiff_t ahead_step, const REAL *result,
                                        ptrdiff_t result_step, REAL *target_x, REAL *centre, REAL *n,
@@ -416,7 +417,8 @@ static inline void OF(fastce_store_rows)(REAL *x, const ptrdiff_t *lane, ptrdiff
         }
 }
 
-/* Eight columns, of which `count` count, to rows that are so many items apart, the first row first. */
+/* Eight columns, of which `count` count, to rows that are so many items apart. Up to seven items after
+ * a row are written as well, and the first row comes first. */
 static inline void OF(fastce_write_rows)(REAL *x, ptrdiff_t between, ptrdiff_t count, EIGHT column[8])
 {
     if (count <= 4) {
@@ -428,8 +430,8 @@ static inline void OF(fastce_write_rows)(REAL *x, ptrdiff_t between, ptrdiff_t c
         OP_EIGHT(storeu)(x + j * between, column[j]);
 }
 
-/* The same to a local run of memory in which row follows row, and which has room for seven more.
- * What is written too far is written again: the last columns come first. */
+/* The same to a local run of memory in which row follows row, and which has room for seven more than
+ * all of them. What is written too far is written again: the last columns come first. */
 static inline void OF(fastce_rows_of)(REAL *run, ptrdiff_t steps, const REAL *b)
 {
     for (int l = 0; l < FASTCE_LANES; l += 8)

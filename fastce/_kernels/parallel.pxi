@@ -25,7 +25,7 @@ cdef extern from "Python.h":
 
 cdef extern from *:
     """
-    #if defined(__SSE2__)
+    #if defined(__SSE2_MATH__)
     #include <xmmintrin.h>
     #define FASTCE_FLAGS 0x3fu
     /* The kernels' arithmetic leaves nothing in the flags of the x87, which take long to clear. */

@@ -42,6 +42,7 @@ cdef extern from "exp_lanes.h" nogil:
         const void* e
         void* out
         Py_ssize_t k
+        Py_ssize_t done
         Py_ssize_t masked
         double factor
         double factor_low
@@ -77,9 +78,9 @@ cdef extern from "exp_lanes.h" nogil:
     void fastce_store_rows_d(double* x, const Py_ssize_t* lane, Py_ssize_t steps, const double* b)
     void fastce_store_rows_f(float* x, const Py_ssize_t* lane, Py_ssize_t steps, const float* b)
     void fastce_stream(void* to, const void* source, size_t n)
-    void fastce_put_off_d(fastce_pending* row)
+    void fastce_start_d(fastce_pending* row)
     void fastce_finish_d(const fastce_pending* row)
-    void fastce_put_off_f(fastce_pending* row)
+    void fastce_start_f(fastce_pending* row)
     void fastce_finish_f(const fastce_pending* row)
     void fastce_few_sums_d(double* b, Py_ssize_t steps, const double* target, const double* ahead,
                            Py_ssize_t ahead_step, const double* result, Py_ssize_t result_step,
@@ -98,10 +99,10 @@ cdef extern from "exp_lanes.h" nogil:
     void fastce_few_planes_d(double* out, Py_ssize_t between, Py_ssize_t steps, const double* b,
                              const double* factor, const double* factor_low, const double* shift,
                              const double* target, const double* at_target, bint streamed)
-    void fastce_rows_of_d(double* run, Py_ssize_t steps, const double* b)
     void fastce_few_planes_f(float* out, Py_ssize_t between, Py_ssize_t steps, const float* b,
                              const float* factor, const float* factor_low, const float* shift,
                              const float* target, const float* at_target, bint streamed)
+    void fastce_rows_of_d(double* run, Py_ssize_t steps, const double* b)
     void fastce_rows_of_f(float* run, Py_ssize_t steps, const float* b)
 
 
