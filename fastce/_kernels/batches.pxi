@@ -81,8 +81,8 @@ cdef Work work_on(const Geometry* g, const Array3* x, const Array3* y, bint wide
                          STREAMED_BYTES if work.beside else STREAMED_LONG))
     work.lead = batch_size(g, work.beside)
     if work.streamed and work.beside and y.inner == 1 and g.inner >= ALIGNED_ROWS \
-            and <size_t> y.data % 64 % item == 0:
-        work.lead = (LANES - <Py_ssize_t> (<size_t> y.data % 64 // item))
+            and g.k <= ROOM_STEPS and <size_t> y.data % 64 % item == 0:
+        work.lead = LANES - <Py_ssize_t> (<size_t> y.data % 64 // item)
     work.count = batch_count(g, &work)
     work.threads = outer_team(g, work.count, work.beside)
     work.size = 0
@@ -475,6 +475,13 @@ cdef inline const real* near_tile(const real* x, const Array3* a, const Geometry
     return near_row(x, a, g, tile, r)
 
 
+cdef inline Tile near_result(const Tile* tile) noexcept nogil:
+    # As one that is not streamed, if its e_j are in the result, from where they are read again.
+    cdef Tile near = tile[0]
+    near.streamed = tile.streamed and tile.whole
+    return near
+
+
 cdef inline bint is_fetched(const real* x, const Span* span, const Tile* tile) noexcept nogil:
     # Whether a result of many rows comes near before it is written. (Lanes that lie together are not
     # streamed where they are parts of lines.)
@@ -488,7 +495,7 @@ cdef inline void sweep_many(const real* x, const Array3* xa, const Geometry* g, 
     # batch_sums of many rows.
     cdef Py_ssize_t chunk, start, steps, x_step, out_step
     cdef Py_ssize_t next_one = CHUNK    # from a step to what is fetched meanwhile
-    cdef Tile kept = tile[0]        # whose e_j in `out` are soon read again
+    cdef Tile near = near_result(tile)
     cdef const real* ahead = near_tile(x, xa, g, tile, LANES if tile.whole else 0, &x_step)
     cdef const real* result = NULL
     cdef real* part = b
@@ -499,8 +506,7 @@ cdef inline void sweep_many(const real* x, const Array3* xa, const Geometry* g, 
     if out != NULL:
         place(oa, g, tile, &os)
     out_step = 0
-    kept.streamed = tile.streamed and tile.whole
-    if out != NULL and is_fetched(<const real*> out, &os, &kept):
+    if out != NULL and is_fetched(<const real*> out, &os, &near):
         result = near_tile(<const real*> out, oa, g, tile, 0, &out_step)
     if tile.whole:
         next_one = 0
@@ -518,7 +524,7 @@ cdef inline void sweep_many(const real* x, const Array3* xa, const Geometry* g, 
         if out != NULL and not tile.whole:
             if target != NULL:
                 keep_done(<const real*> out, &os, tile, start, steps, target, b)
-            store(out, &os, &kept, start, steps, <const real*> b)
+            store(out, &os, &near, start, steps, <const real*> b)
 
 
 cdef void sweep_section(const real* x, const Span* xs, const Tile* tile, Py_ssize_t k,
@@ -615,6 +621,7 @@ cdef inline void scale_many(real* out, const Array3* oa, const Geometry* g, cons
     # batch_store of many rows.
     cdef Py_ssize_t chunk, start, steps, i, l
     cdef Span span
+    cdef Tile near = near_result(tile)
     place(oa, g, tile, &span)
     if tile.chunks == 1 and not span.unit:
         for i in range(tile.steps):
@@ -632,7 +639,7 @@ cdef inline void scale_many(real* out, const Array3* oa, const Geometry* g, cons
         steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
         if not tile.whole:
             load(<const real*> out, &span, tile, start, steps, <real> 0.0, b)
-        store_scaled(out, &span, tile, start, steps, b + start * LANES if tile.whole else b,
+        store_scaled(out, &span, &near, start, steps, b + start * LANES if tile.whole else b,
                      factor, factor_low)
     if target != NULL:
         store_at(out, oa, g, tile, target, at_target)
