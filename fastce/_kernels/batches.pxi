@@ -752,8 +752,8 @@ cdef inline bint are_fused(const Geometry* g, const void* class_weight,
 
 
 cdef inline void few_sums(const real* x, const Array3* xa, const real* out, const Array3* oa,
-                          const Geometry* g, const Tile* batch, const real* step_of_target, real* b,
-                          real* target_x, real* centre, real* n, real* target_e, real* target_low,
+                          const Geometry* g, const Tile* batch, const Py_ssize_t* target,
+                          const real* step_of_target, real* b, real* target_x, real* centre, real* n, real* target_e, real* target_low,
                           real* rest, real* rest_low, real* cost) noexcept nogil:
     # With AVX-512: what load_few (cross_entropy.pxi), choose_anchor, choose_shift, batch_sums and
     # exp_parts lead to, a row's target being at a step, or IGNORED; the e_j in b. Also, if it is not NULL, cost = the
@@ -770,11 +770,11 @@ cdef inline void few_sums(const real* x, const Array3* xa, const real* out, cons
     place(xa, g, batch, &span)
     load(x, &span, batch, 0, batch.steps, -<real> INFINITY, b)
     if real is double:
-        fastce_few_sums_d(b, batch.steps, step_of_target, ahead, x_step, result, out_step, target_x,
-                          centre, n, target_e, target_low, rest, rest_low, cost)
+        fastce_few_sums_d(b, batch.steps, target, step_of_target, ahead, x_step, result, out_step,
+                          target_x, centre, n, target_e, target_low, rest, rest_low, cost)
     else:
-        fastce_few_sums_f(b, batch.steps, step_of_target, ahead, x_step, result, out_step, target_x,
-                          centre, n, target_e, target_low, rest, rest_low, cost)
+        fastce_few_sums_f(b, batch.steps, target, step_of_target, ahead, x_step, result, out_step,
+                          target_x, centre, n, target_e, target_low, rest, rest_low, cost)
 
 
 cdef inline void store_few(real* out, const Array3* oa, const Geometry* g, const Tile* batch,

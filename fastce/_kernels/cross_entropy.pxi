@@ -291,8 +291,8 @@ cdef void index_batch(const Xent* a, const Tile* batch, void* room, real kind,
         shift[l] = 0
     fused = few and are_fused(&a.g, a.weight, a.smoothing)
     if fused:
-        few_sums(x, &a.x, grad, &a.grad, &a.g, batch, step_of_target, b, target_x, centre, n,
-                 target_e, target_low, rest, rest_low, others if smooth else NULL)
+        few_sums(x, &a.x, grad, &a.grad, &a.g, batch, target, step_of_target, b, target_x, centre,
+                 n, target_e, target_low, rest, rest_low, others if smooth else NULL)
     else:
         if few:
             load_few(a, batch, target, step_of_target, b, below, target_x)

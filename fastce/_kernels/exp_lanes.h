@@ -33,6 +33,7 @@ typedef struct {
 
 #define FASTCE_HAS_EXP_LANES 1
 #define FASTCE_LANES 32             /* as LANES in tiles.pxi */
+#define FASTCE_FEW 24               /* as FEW_TARGETS in batches.pxi */
 #define FASTCE_STEPS 16             /* of the lanes in a block: BLOCK in elementwise.pxi */
 #define FASTCE_WRITE_AHEAD 128      /* items from what is written to what is fetched for it */
 
@@ -324,10 +325,10 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
     ((void) (product))
 #define fastce_binary_f(x, t, n, low, magic, up, scale, grad, product, product_low, total, lost) \
     ((void) (product))
-#define fastce_few_sums_d(b, steps, target, ahead, ahead_step, result, result_step, target_x, \
-                          centre, n, target_e, target_low, rest, rest_low, cost) ((void) 0)
-#define fastce_few_sums_f(b, steps, target, ahead, ahead_step, result, result_step, target_x, \
-                          centre, n, target_e, target_low, rest, rest_low, cost) ((void) 0)
+#define fastce_few_sums_d(b, steps, target, step_of_target, ahead, ahead_step, result, \
+                          result_step, target_x, centre, n, target_e, target_low, rest, rest_low, cost) ((void) 0)
+#define fastce_few_sums_f(b, steps, target, step_of_target, ahead, ahead_step, result, \
+                          result_step, target_x, centre, n, target_e, target_low, rest, rest_low, cost) ((void) 0)
 #define fastce_few_rows_d(run, steps, b, factor, factor_low, shift, target, at_target) ((void) 0)
 #define fastce_few_rows_f(run, steps, b, factor, factor_low, shift, target, at_target) ((void) 0)
 #define fastce_few_planes_d(out, between, steps, b, factor, factor_low, shift, target, at_target, \

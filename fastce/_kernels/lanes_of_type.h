@@ -289,55 +289,75 @@ static inline void OF(fastce_binary)(const REAL *x, const REAL *t, ptrdiff_t n, 
     }
 }
 
+/* The numbers of the steps of few_sums, with which a target is compared. */
+static const REAL OF(fastce_steps)[FASTCE_FEW] = {
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23,
+};
+
 /* cost = the sum of h - x but for the target, for WIDTH rows. */
-static inline void OF(fastce_few_costs)(const REAL *x, ptrdiff_t steps, VEC target, MASK used, VEC h,
-                                        REAL *cost)
+static inline void OF(fastce_few_costs)(const REAL *x, ptrdiff_t steps, VEC target, VEC h, REAL *cost)
 {
-    const VEC one = OP(set1)(1);
-    VEC s = OP(setzero)(), q = s, step = s;
-    for (ptrdiff_t i = 0; i < steps; i++, step = OP(add)(step, one)) {
-        const MASK counts = OP_MASK(cmp)(target, step, _CMP_NEQ_UQ);
-        const VEC v = OP(maskz_loadu)(used, x + i * FASTCE_LANES);
-        const VEC d = OP(maskz_sub)(counts, h, v), sum = OP(add)(s, d), z = OP(sub)(sum, s);
+    VEC s = OP(setzero)(), q = s;
+    for (ptrdiff_t i = 0; i < steps; i++) {
+        const MASK counts = OP_MASK(cmp)(target, OP(set1)(OF(fastce_steps)[i]), _CMP_NEQ_UQ);
+        const VEC d = OP(maskz_sub)(counts, h, OP(loadu)(x + i * FASTCE_LANES));
+        const VEC sum = OP(add)(s, d), z = OP(sub)(sum, s);
         q = OP(add)(q, OP(add)(OP(sub)(s, OP(sub)(sum, z)), OP(sub)(d, z)));
         s = sum;
     }
     OP(storeu)(cost, OP(add)(s, q));
 }
 
+/* The logits of the targets, which become -inf; rows that are IGNORED (-1) become zeros. */
+static inline void OF(fastce_few_targets)(REAL *b, ptrdiff_t steps, const ptrdiff_t *target,
+                                          REAL *target_x)
+{
+    for (int l = 0; l < FASTCE_LANES; l++) {
+        if (target[l] < 0) {
+            for (ptrdiff_t i = 0; i < steps; i++)
+                b[i * FASTCE_LANES + l] = 0;
+            target_x[l] = 0;
+        } else {
+            target_x[l] = b[target[l] * FASTCE_LANES + l];
+            b[target[l] * FASTCE_LANES + l] = -INFINITY;
+        }
+    }
+}
+
 /* `few_sums` of batches.pxi, once the logits are in b: as far as possible in registers, and all rows
  * get their shift before any gets its sums, so that nothing waits for the former. The numbers are
  * those of choose_anchor and choose_shift in tiles.pxi, and of vecmath.pxd. */
-static inline void OF(fastce_few_sums)(REAL *b, ptrdiff_t steps, const REAL *target,
-                                       const REAL *ahead, ptrdiff_t ahead_step, const REAL *result,
+static inline void OF(fastce_few_sums)(REAL *b, ptrdiff_t steps, const ptrdiff_t *target,
+                                       const REAL *step_of_target, const REAL *ahead,
+                                       ptrdiff_t ahead_step, const REAL *result,
                                        ptrdiff_t result_step, REAL *target_x, REAL *centre, REAL *n,
                                        REAL *target_e, REAL *target_low, REAL *rest, REAL *rest_low,
                                        REAL *cost)
 {
-    const VEC one = OP(set1)(1), log2e = OP(set1)((REAL) 1.4426950408889634);
+    const VEC log2e = OP(set1)((REAL) 1.4426950408889634), zero = OP(setzero)();
     const VEC round = OP(set1)(ROUND), raise = OP(set1)(BIAS + LIFT);
+    OF(fastce_few_targets)(b, steps, target, target_x);
     VEC anchor[FASTCE_LANES / WIDTH], least[FASTCE_LANES / WIDTH], base[FASTCE_LANES / WIDTH];
     for (int l = 0; l < FASTCE_LANES; l += WIDTH) {
-        const VEC at = OP(loadu)(target + l);
-        const MASK used = OP_MASK(cmp)(at, OP(set1)(-1), _CMP_NEQ_UQ);
-        VEC top = OP(set1)(-INFINITY), hit_x = OP(setzero)(), step = OP(setzero)();
-        for (ptrdiff_t i = 0; i < steps; i++, step = OP(add)(step, one)) {
-            const MASK hit = OP_MASK(cmp)(at, step, _CMP_EQ_OQ);
-            const VEC v = OP(maskz_loadu)(used, b + i * FASTCE_LANES + l);
+        REAL *x = b + l;
+        VEC top = OP(set1)(-INFINITY);
+        for (ptrdiff_t i = 0; i < steps; i++) {
             if (ahead)
                 __builtin_prefetch(ahead + i * ahead_step + l);
             if (result)
                 __builtin_prefetch(result + i * result_step + l, 1);
-            hit_x = OP(mask_mov)(hit_x, hit, v);
-            top = OP(mask_max)(top, (MASK) ~hit, v, top);
+            top = OP(max)(OP(loadu)(x + i * FASTCE_LANES), top);
         }
-        const VEC m = OP(max)(hit_x, top);
+        const VEC m = OP(max)(OP(loadu)(target_x + l), top);
         VEC below = OP(mul)(OP(sub)(top, m), log2e);
         below = OP(add)(round, OP(add)(OP(max)(below, OP(set1)(LEAST_POWER)), OP(set1)(BIAS)));
-        const MASK moderate = OP_MASK(cmp)(OP(abs)(m), OP(set1)(FAR), _CMP_NGT_UQ);
-        const VEC power = OP(sub)(OP(fmadd)(OP(maskz_mov)(moderate, m), log2e, round), round);
-        OP(storeu)(target_x + l, hit_x);
-        OP(storeu)(centre + l, OP(mask_mov)(m, moderate, OP(setzero)()));
+        const MASK far = OP_MASK(cmp)(OP(abs)(m), OP(set1)(FAR), _CMP_GT_OQ);
+        const VEC mid = OP(maskz_mov)(far, m);
+        const VEC power = OP(sub)(OP(fmadd)(OP(mask_mov)(m, far, zero), log2e, round), round);
+        if (far)
+            for (ptrdiff_t i = 0; i < steps; i++)
+                OP(storeu)(x + i * FASTCE_LANES, OP(sub)(OP(loadu)(x + i * FASTCE_LANES), mid));
+        OP(storeu)(centre + l, mid);
         OP(storeu)(n + l, power);
         anchor[l / WIDTH] = OP(mul)(SHIFT_LEFT(below, MANTISSA), OP(set1)(256 * RAISED));
         least[l / WIDTH] = OP(mul)(OP(sub)(power, raise), OP(set1)(LN2));
@@ -345,34 +365,29 @@ static inline void OF(fastce_few_sums)(REAL *b, ptrdiff_t steps, const REAL *tar
     }
     for (int l = 0; l < FASTCE_LANES; l += WIDTH) {
         REAL *x = b + l;
-        const VEC at = OP(loadu)(target + l), mid = OP(loadu)(centre + l);
-        const VEC low = least[l / WIDTH], shift = base[l / WIDTH], start = anchor[l / WIDTH];
-        const MASK used = OP_MASK(cmp)(at, OP(set1)(-1), _CMP_NEQ_UQ);
-        VEC s = start, q = OP(setzero)(), step = OP(setzero)();
+        const VEC start = anchor[l / WIDTH], low = least[l / WIDTH], shift = base[l / WIDTH];
+        VEC s = start, q = zero;
+        ptrdiff_t i = 0;
         if (cost)
-            OF(fastce_few_costs)(x, steps, at, used, OP(fmadd)(OP(loadu)(n + l), OP(set1)(LN2_HIGH), mid),
-                                 cost + l);
-        for (ptrdiff_t i = 0; i < steps; i += 2, x += 2 * FASTCE_LANES) {
-            VEC e = OP(setzero)(), f = e;
-            MASK hit = OP_MASK(cmp)(at, step, _CMP_EQ_OQ);
-            step = OP(add)(step, one);
-            e = OP(sub)(OP(maskz_loadu)(used, x), mid);
-            e = OF(fastce_exp_vector)(OP(mask_max)(low, (MASK) ~hit, low, e), shift);
+            OF(fastce_few_costs)(x, steps, OP(loadu)(step_of_target + l),
+                                 OP(mul)(OP(loadu)(n + l), OP(set1)(LN2_HIGH)), cost + l);
+        for (; i + 1 < steps; i += 2, x += 2 * FASTCE_LANES) {
+            const VEC e = OF(fastce_exp_vector)(OP(max)(low, OP(loadu)(x)), shift);
+            const VEC f = OF(fastce_exp_vector)(OP(max)(low, OP(loadu)(x + FASTCE_LANES)), shift);
             OP(storeu)(x, e);
-            if (i + 1 < steps) {
-                hit = OP_MASK(cmp)(at, step, _CMP_EQ_OQ);
-                step = OP(add)(step, one);
-                f = OP(sub)(OP(maskz_loadu)(used, x + FASTCE_LANES), mid);
-                f = OF(fastce_exp_vector)(OP(mask_max)(low, (MASK) ~hit, low, f), shift);
-                OP(storeu)(x + FASTCE_LANES, f);
-            }
+            OP(storeu)(x + FASTCE_LANES, f);
             OF(fastce_add_pair)(e, f, &s, &q);
+        }
+        if (i < steps) {
+            const VEC e = OF(fastce_exp_vector)(OP(max)(low, OP(loadu)(x)), shift);
+            OP(storeu)(x, e);
+            OF(fastce_add_pair)(e, zero, &s, &q);
         }
         s = OP(sub)(s, start);
         VEC total = OP(add)(s, q), lost = OP(sub)(q, OP(sub)(total, s)), tail;
         total = OP(mask_mov)(s, OP_MASK(cmp)(total, total, _CMP_ORD_Q), total);
         lost = OP(maskz_mov)(OP_MASK(cmp)(lost, lost, _CMP_ORD_Q), lost);
-        const VEC y = OP(max)(low, OP(sub)(OP(loadu)(target_x + l), mid));
+        const VEC y = OP(max)(low, OP(sub)(OP(loadu)(target_x + l), OP(loadu)(centre + l)));
         OP(storeu)(target_e + l, OF(fastce_exp_parts)(y, shift, &tail));
         OP(storeu)(target_low + l, tail);
         OP(storeu)(rest + l, total);

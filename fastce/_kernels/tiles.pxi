@@ -82,11 +82,13 @@ cdef extern from "exp_lanes.h" nogil:
     void fastce_finish_d(const fastce_pending* row)
     void fastce_start_f(fastce_pending* row)
     void fastce_finish_f(const fastce_pending* row)
-    void fastce_few_sums_d(double* b, Py_ssize_t steps, const double* target, const double* ahead,
+    void fastce_few_sums_d(double* b, Py_ssize_t steps, const Py_ssize_t* target,
+                           const double* step_of_target, const double* ahead,
                            Py_ssize_t ahead_step, const double* result, Py_ssize_t result_step,
                            double* target_x, double* centre, double* n, double* target_e,
                            double* target_low, double* rest, double* rest_low, double* cost)
-    void fastce_few_sums_f(float* b, Py_ssize_t steps, const float* target, const float* ahead,
+    void fastce_few_sums_f(float* b, Py_ssize_t steps, const Py_ssize_t* target,
+                           const float* step_of_target, const float* ahead,
                            Py_ssize_t ahead_step, const float* result, Py_ssize_t result_step,
                            float* target_x, float* centre, float* n, float* target_e,
                            float* target_low, float* rest, float* rest_low, float* cost)
