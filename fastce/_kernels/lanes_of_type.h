@@ -341,13 +341,8 @@ static inline void OF(fastce_few_sums)(REAL *b, ptrdiff_t steps, const ptrdiff_t
     for (int l = 0; l < FASTCE_LANES; l += WIDTH) {
         REAL *x = b + l;
         VEC top = OP(set1)(-INFINITY);
-        for (ptrdiff_t i = 0; i < steps; i++) {
-            if (ahead)
-                __builtin_prefetch(ahead + i * ahead_step + l);
-            if (result)
-                __builtin_prefetch(result + i * result_step + l, 1);
+        for (ptrdiff_t i = 0; i < steps; i++)
             top = OP(max)(OP(loadu)(x + i * FASTCE_LANES), top);
-        }
         const VEC m = OP(max)(OP(loadu)(target_x + l), top);
         VEC below = OP(mul)(OP(sub)(top, m), log2e);
         below = OP(add)(round, OP(add)(OP(max)(below, OP(set1)(LEAST_POWER)), OP(set1)(BIAS)));
@@ -371,17 +366,24 @@ static inline void OF(fastce_few_sums)(REAL *b, ptrdiff_t steps, const ptrdiff_t
         if (cost)
             OF(fastce_few_costs)(x, steps, OP(loadu)(step_of_target + l),
                                  OP(mul)(OP(loadu)(n + l), OP(set1)(LN2_HIGH)), cost + l);
-        for (; i + 1 < steps; i += 2, x += 2 * FASTCE_LANES) {
+        for (; i < steps; i += 2, x += 2 * FASTCE_LANES) {
+            const bool pair = i + 1 < steps;
+            if (ahead) {
+                __builtin_prefetch(ahead + i * ahead_step + l);
+                __builtin_prefetch(ahead + (i + pair) * ahead_step + l);
+            }
+            if (result) {
+                __builtin_prefetch(result + i * result_step + l, 1);
+                __builtin_prefetch(result + (i + pair) * result_step + l, 1);
+            }
             const VEC e = OF(fastce_exp_vector)(OP(max)(low, OP(loadu)(x)), shift);
-            const VEC f = OF(fastce_exp_vector)(OP(max)(low, OP(loadu)(x + FASTCE_LANES)), shift);
+            VEC f = zero;
             OP(storeu)(x, e);
-            OP(storeu)(x + FASTCE_LANES, f);
+            if (pair) {
+                f = OF(fastce_exp_vector)(OP(max)(low, OP(loadu)(x + FASTCE_LANES)), shift);
+                OP(storeu)(x + FASTCE_LANES, f);
+            }
             OF(fastce_add_pair)(e, f, &s, &q);
-        }
-        if (i < steps) {
-            const VEC e = OF(fastce_exp_vector)(OP(max)(low, OP(loadu)(x)), shift);
-            OP(storeu)(x, e);
-            OF(fastce_add_pair)(e, zero, &s, &q);
         }
         s = OP(sub)(s, start);
         VEC total = OP(add)(s, q), lost = OP(sub)(q, OP(sub)(total, s)), tail;
