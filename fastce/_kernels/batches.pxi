@@ -9,9 +9,9 @@
 #   in_turn   long rows, one after the other, each a chunk at a time from where it lies, and the e_j
 #             wait in the result; only rows that are not runs of memory go through a buffer
 #
-# Results too large for the caches are written past them (`streamed`), as a line that is fetched only
-# to be overwritten takes longer than it is worth. The e_j of long rows then wait in a buffer until
-# the next batch is computed: arithmetic and memory are busy at the same time.
+# Results too large for the caches are written past them (`streamed`), as a line that is fetched
+# only to be overwritten takes longer than it is worth. The e_j of long rows then wait in a buffer
+# until the next batch is computed: arithmetic and memory are busy at the same time.
 #
 # A very long row is cut into SECTIONS, whatever the number of threads, which then share it.
 
@@ -57,7 +57,7 @@ cdef struct Work:
     # How the batches of a call are computed.
     bint beside                     # `many`, not `in_turn`
     bint streamed                   # but for rows in turn that have no pile
-    Py_ssize_t lead                 # rows of the first batch; less than of others only where it helps
+    Py_ssize_t lead                 # rows of the first batch: to where lines start, or as others
     Py_ssize_t count
     int threads
     size_t size                     # bytes of a thread's buffer
@@ -476,15 +476,15 @@ cdef inline const real* near_tile(const real* x, const Array3* a, const Geometry
 
 
 cdef inline Tile near_result(const Tile* tile) noexcept nogil:
-    # As one that is not streamed, if its e_j are in the result, from where they are read again.
+    # The tile, not streamed if its e_j are in the result, from where they are read again.
     cdef Tile near = tile[0]
     near.streamed = tile.streamed and tile.whole
     return near
 
 
 cdef inline bint is_fetched(const real* x, const Span* span, const Tile* tile) noexcept nogil:
-    # Whether a result of many rows comes near before it is written. (Lanes that lie together are not
-    # streamed where they are parts of lines.)
+    # Whether a result of many rows comes near before it is written. (Lanes that lie together are
+    # not streamed where they are parts of lines.)
     return not tile.streamed or (span.unit and not takes_lines(x, span, tile))
 
 
@@ -684,8 +684,9 @@ cdef inline void batch_store(real* out, const Array3* oa, const real* e, const A
                              Pile* pile, const Geometry* g, const Tile* batch,
                              const Py_ssize_t* target, const real* at_target, real* b,
                              const real* factor, const real* factor_low, layout how) noexcept nogil:
-    # out = e_j times the sum of two factors a row, and at_target for its target, if there are any; 0
-    # in rows whose target is IGNORED. The e_j of long rows are in `out`, or `waiting` for the pile.
+    # out = e_j times the sum of two factors a row, and at_target for its target, if there are any;
+    # 0 in rows whose target is IGNORED. The e_j of long rows are in `out`, or `waiting`, and then
+    # the pile is to write them.
     cdef Py_ssize_t r
     cdef real* row
     if layout is many:
@@ -753,11 +754,12 @@ cdef inline bint are_fused(const Geometry* g, const void* class_weight,
 
 cdef inline void few_sums(const real* x, const Array3* xa, const real* out, const Array3* oa,
                           const Geometry* g, const Tile* batch, const Py_ssize_t* target,
-                          const real* step_of_target, real* b, real* target_x, real* centre, real* n, real* target_e, real* target_low,
-                          real* rest, real* rest_low, real* cost) noexcept nogil:
+                          const real* step_of_target, real* b, real* target_x, real* centre,
+                          real* n, real* target_e, real* target_low, real* rest, real* rest_low,
+                          real* cost) noexcept nogil:
     # With AVX-512: what load_few (cross_entropy.pxi), choose_anchor, choose_shift, batch_sums and
-    # exp_parts lead to, a row's target being at a step, or IGNORED; the e_j in b. Also, if it is not NULL, cost = the
-    # sum of n ln2_high + centre - x_j but for the target.
+    # exp_parts lead to; the e_j are in b. Also, if it is not NULL, cost = the sum of
+    # n ln2_high + centre - x_j but for the target. (A target is given as both an index and a real.)
     cdef Py_ssize_t x_step
     cdef Py_ssize_t out_step = 0
     cdef const real* ahead = near_tile(x, xa, g, batch, LANES, &x_step)

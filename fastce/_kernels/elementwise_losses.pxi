@@ -320,26 +320,6 @@ cdef inline void scatter_scaled(const Array2* a, Py_ssize_t columns, Py_ssize_t 
         scatter_flat(a, columns, start, n, <const real*> block)
 
 
-cdef inline void add_block(const real* value, Py_ssize_t n, double* sums,
-                           double* lost) noexcept nogil:
-    # sums + lost += the values, by lanes. Of float32, whose sum of two has room in a float64, two
-    # are added first.
-    cdef double lane[LANES]
-    cdef Py_ssize_t step = LANES if real is double else 2 * LANES
-    cdef Py_ssize_t i, l
-    for i in range(n // step):
-        for l in range(LANES):
-            if real is double:
-                lane[l] = value[i * step + l]
-            else:
-                lane[l] = <double> value[i * step + l] + <double> value[i * step + LANES + l]
-        two_sum(sums, lost, lane)
-    fill_lanes(lane, 0.0)
-    for i in range(n // step * step, n):
-        lane[i % LANES] += value[i]
-    two_sum(sums, lost, lane)
-
-
 cdef void pointwise_piece(const Pointwise* a, Py_ssize_t piece, real kind) noexcept nogil:
     cdef real x[BLOCK]
     cdef real t[BLOCK]
@@ -415,7 +395,7 @@ cdef void pointwise_piece(const Pointwise* a, Py_ssize_t piece, real kind) noexc
                 for i in range(n):
                     hess[i] = times(w[i], hess[i])
         if a.sums != NULL:
-            add_block(<const real*> value, n, sums, lost)
+            add_values(<const real*> value, n, sums, lost)
         if a.value.data != NULL:
             scatter_flat(&a.value, a.columns, start, n, value)
         if a.v.data != NULL:

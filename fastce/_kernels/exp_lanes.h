@@ -14,8 +14,8 @@
 
 #include <stddef.h>
 
-/* A row out[j] = e[j] (factor + factor_low), but out[masked] = at_masked if that is not negative, of
- * which everything before `done` is written, but for what lies before the first line of memory. */
+/* A row out[j] = e[j] (factor + factor_low), but out[masked] = at_masked unless `masked` is negative.
+ * Written is what lies before `done`, from the first line of memory on. */
 typedef struct {
     const void *e;
     void *out;
@@ -33,7 +33,6 @@ typedef struct {
 
 #define FASTCE_HAS_EXP_LANES 1
 #define FASTCE_LANES 32             /* as LANES in tiles.pxi */
-#define FASTCE_FEW 24               /* as FEW_TARGETS in batches.pxi */
 #define FASTCE_STEPS 16             /* of the lanes in a block: BLOCK in elementwise.pxi */
 #define FASTCE_WRITE_AHEAD 128      /* items from what is written to what is fetched for it */
 
@@ -174,7 +173,7 @@ static inline void fastce_load4_d(const double *x, const ptrdiff_t lane[8], __mm
 {
     const __m512i left = _mm512_set_epi64(13, 12, 9, 8, 5, 4, 1, 0);
     const __m512i right = _mm512_set_epi64(15, 14, 11, 10, 7, 6, 3, 2);
-    __m512d two[4];                                     /* rows 0 and 2, 1 and 3, 4 and 6, 5 and 7 */
+    __m512d two[4];                                 /* rows 0 and 2, 1 and 3, 4 and 6, 5 and 7 */
     for (int i = 0; i < 4; i++) {
         const int r = i + i / 2 * 2;
         two[i] = _mm512_insertf64x4(
@@ -194,7 +193,7 @@ static inline void fastce_store4_d(double *x, ptrdiff_t between, const __m512d c
 {
     const __m512i first = _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0);
     const __m512i last = _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4);
-    __m512d two[4];                                     /* rows 0 and 2, 1 and 3, 4 and 6, 5 and 7 */
+    __m512d two[4];                                 /* rows 0 and 2, 1 and 3, 4 and 6, 5 and 7 */
     for (int i = 0; i < 2; i++) {
         const __m512d left = i ? _mm512_unpackhi_pd(column[0], column[1])
                                : _mm512_unpacklo_pd(column[0], column[1]);
@@ -213,7 +212,7 @@ static inline void fastce_store4_d(double *x, ptrdiff_t between, const __m512d c
 static inline void fastce_load4_f(const float *x, const ptrdiff_t lane[8], __mmask8 some,
                                   __m256 column[4])
 {
-    __m256 two[4];                                      /* rows i and i + 4 */
+    __m256 two[4];                                  /* rows i and i + 4 */
     for (int i = 0; i < 4; i++)
         two[i] = _mm256_insertf128_ps(
             _mm256_castps128_ps256(_mm_maskz_loadu_ps(some, x + lane[i])),
@@ -230,7 +229,7 @@ static inline void fastce_load4_f(const float *x, const ptrdiff_t lane[8], __mma
 
 static inline void fastce_store4_f(float *x, ptrdiff_t between, const __m256 column[4])
 {
-    __m256 two[4];                                      /* rows i and i + 4 */
+    __m256 two[4];                                  /* rows i and i + 4 */
     for (int i = 0; i < 4; i += 2) {
         const __m256 left = i ? _mm256_unpackhi_ps(column[0], column[1])
                               : _mm256_unpacklo_ps(column[0], column[1]);
@@ -326,9 +325,11 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
 #define fastce_binary_f(x, t, n, low, magic, up, scale, grad, product, product_low, total, lost) \
     ((void) (product))
 #define fastce_few_sums_d(b, steps, target, step_of_target, ahead, ahead_step, result, \
-                          result_step, target_x, centre, n, target_e, target_low, rest, rest_low, cost) ((void) 0)
+                          result_step, target_x, centre, n, target_e, target_low, rest, \
+                          rest_low, cost) ((void) 0)
 #define fastce_few_sums_f(b, steps, target, step_of_target, ahead, ahead_step, result, \
-                          result_step, target_x, centre, n, target_e, target_low, rest, rest_low, cost) ((void) 0)
+                          result_step, target_x, centre, n, target_e, target_low, rest, \
+                          rest_low, cost) ((void) 0)
 #define fastce_few_rows_d(run, steps, b, factor, factor_low, shift, target, at_target) ((void) 0)
 #define fastce_few_rows_f(run, steps, b, factor, factor_low, shift, target, at_target) ((void) 0)
 #define fastce_few_planes_d(out, between, steps, b, factor, factor_low, shift, target, at_target, \

@@ -118,8 +118,8 @@ static inline void OF(fastce_finish)(const fastce_pending *row)
         out[row->masked] = (REAL) row->at_masked;
 }
 
-/* `sweep_run` of tiles.pxi, the anchor taken off and the centre 0; meanwhile as much is written of the
- * row that is pending, if one is. */
+/* `sweep_run` of tiles.pxi, the anchor taken off and the centre 0; meanwhile as much is written of
+ * the row that is pending, if one is. */
 static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_t masked, REAL low,
                                         REAL magic, REAL anchor, const REAL *ahead, REAL *out,
                                         fastce_pending *pending, REAL *total, REAL *lost)
@@ -289,17 +289,14 @@ static inline void OF(fastce_binary)(const REAL *x, const REAL *t, ptrdiff_t n, 
     }
 }
 
-/* The numbers of the steps of few_sums, with which a target is compared. */
-static const REAL OF(fastce_steps)[FASTCE_FEW] = {
-    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23,
-};
-
 /* cost = the sum of h - x but for the target, for WIDTH rows. */
-static inline void OF(fastce_few_costs)(const REAL *x, ptrdiff_t steps, VEC target, VEC h, REAL *cost)
+static inline void OF(fastce_few_costs)(const REAL *x, ptrdiff_t steps, VEC target, VEC h,
+                                        REAL *cost)
 {
-    VEC s = OP(setzero)(), q = s;
-    for (ptrdiff_t i = 0; i < steps; i++) {
-        const MASK counts = OP_MASK(cmp)(target, OP(set1)(OF(fastce_steps)[i]), _CMP_NEQ_UQ);
+    const VEC one = OP(set1)(1);
+    VEC s = OP(setzero)(), q = s, step = s;
+    for (ptrdiff_t i = 0; i < steps; i++, step = OP(add)(step, one)) {
+        const MASK counts = OP_MASK(cmp)(target, step, _CMP_NEQ_UQ);
         const VEC d = OP(maskz_sub)(counts, h, OP(loadu)(x + i * FASTCE_LANES));
         const VEC sum = OP(add)(s, d), z = OP(sub)(sum, s);
         q = OP(add)(q, OP(add)(OP(sub)(s, OP(sub)(sum, z)), OP(sub)(d, z)));
@@ -324,9 +321,10 @@ static inline void OF(fastce_few_targets)(REAL *b, ptrdiff_t steps, const ptrdif
     }
 }
 
-/* `few_sums` of batches.pxi, once the logits are in b: as far as possible in registers, and all rows
- * get their shift before any gets its sums, so that nothing waits for the former. The numbers are
- * those of choose_anchor and choose_shift in tiles.pxi, and of vecmath.pxd. */
+/* `few_sums` of batches.pxi, once the logits are in b: as far as possible in registers, and all
+ * rows get their shift before any gets its sums, so that nothing waits for the former. The numbers
+ * are those of choose_anchor and choose_shift in tiles.pxi, and of vecmath.pxd. Lines are fetched
+ * while the e_j are computed: so many at once would be waited for. */
 static inline void OF(fastce_few_sums)(REAL *b, ptrdiff_t steps, const ptrdiff_t *target,
                                        const REAL *step_of_target, const REAL *ahead,
                                        ptrdiff_t ahead_step, const REAL *result,
@@ -434,9 +432,10 @@ static inline void OF(fastce_store_rows)(REAL *x, const ptrdiff_t *lane, ptrdiff
         }
 }
 
-/* Eight columns, of which `count` count, to rows that are so many items apart. Up to seven items after
- * a row are written as well, and the first row comes first. */
-static inline void OF(fastce_write_rows)(REAL *x, ptrdiff_t between, ptrdiff_t count, EIGHT column[8])
+/* Eight columns, of which `count` count, to rows that are so many items apart. Up to seven items
+ * after a row are written as well, and the first row comes first. */
+static inline void OF(fastce_write_rows)(REAL *x, ptrdiff_t between, ptrdiff_t count,
+                                         EIGHT column[8])
 {
     if (count <= 4) {
         OF(fastce_store4)(x, between, column);
@@ -447,8 +446,8 @@ static inline void OF(fastce_write_rows)(REAL *x, ptrdiff_t between, ptrdiff_t c
         OP_EIGHT(storeu)(x + j * between, column[j]);
 }
 
-/* The same to a local run of memory in which row follows row, and which has room for seven more than
- * all of them. What is written too far is written again: the last columns come first. */
+/* The same to a local run of memory in which row follows row, and which has room for seven items
+ * more. What is written too far is written again: the last columns come first. */
 static inline void OF(fastce_rows_of)(REAL *run, ptrdiff_t steps, const REAL *b)
 {
     for (int l = 0; l < FASTCE_LANES; l += 8)
@@ -489,9 +488,10 @@ static inline void OF(fastce_few_rows)(REAL *run, ptrdiff_t steps, const REAL *b
 }
 
 /* The same where the rows lie side by side, the classes being so many items apart. */
-static inline void OF(fastce_few_planes)(REAL *out, ptrdiff_t between, ptrdiff_t steps, const REAL *b,
-                                         const REAL *factor, const REAL *factor_low,
-                                         const REAL *shift, const REAL *target,
+static inline void OF(fastce_few_planes)(REAL *out, ptrdiff_t between, ptrdiff_t steps,
+                                         const REAL *b, const REAL *factor,
+                                         const REAL *factor_low, const REAL *shift,
+                                         const REAL *target,
                                          const REAL *at_target, int streamed)
 {
     for (int l = 0; l < FASTCE_LANES; l += WIDTH) {

@@ -299,7 +299,7 @@ def plain_element_loss(int loss, frozenset own, logits, target, int want, out, d
         pieces = piece_count(&a)
         sums = cnp.PyArray_EMPTY(1, &pieces, cnp.NPY_DOUBLE, 0)
         a.sums = <double*> cnp.PyArray_DATA(sums)
-    state = release(n)
+    state = release(3.0 * n)
     total = pointwise_run(&a, wide)
     take_back(state)
     value = reduced(reduction, values, total, divisor, logits) if want & VALUE else None
@@ -339,7 +339,7 @@ def plain_softmax_family(int op, x, axis, out):
         result = cnp.PyArray_EMPTY(nd - 1, cnp.PyArray_DIMS(x), kind, 0)
         row = cnp.PyArray_DATA(result)
         ya.data = NULL
-        state = release(g.outer * g.k)
+        state = release(2.0 * g.outer * g.k)
         softmax_run(op, &g, &xa, &ya, row, kind == cnp.NPY_DOUBLE)
         take_back(state)
         return result if nd > 1 else cnp.PyArray_ToScalar(cnp.PyArray_DATA(result), result)
@@ -348,7 +348,7 @@ def plain_softmax_family(int op, x, axis, out):
     if out is None:
         out = cnp.PyArray_EMPTY(nd, cnp.PyArray_DIMS(x), kind, 0)
     ya.data = cnp.PyArray_DATA(out)
-    state = release(g.outer * g.k)
+    state = release(2.0 * g.outer * g.k)
     softmax_run(op, &g, &xa, &ya, NULL, kind == cnp.NPY_DOUBLE)
     take_back(state)
     return out
@@ -510,7 +510,7 @@ def plain_row_loss(int op, frozenset own, logits, target, int want, out, dict op
         hess = like(logits) if hess is None else hess
         a.hess = a.grad
         a.hess.data = cnp.PyArray_DATA(hess)
-    state = release(a.g.outer * a.g.k)
+    state = release(3.0 * a.g.outer * a.g.k)
     if op == CROSS_ENTROPY:
         xent_run(&a, wide)
     else:

@@ -604,7 +604,7 @@ cdef void softmax_run(int op, const Geometry* g, const Array3* x, const Array3* 
         work.count = tile_count(g, work.beside)
         work.threads = team(<double> g.outer * g.k * g.inner, work.count)
     elif op != LOG_SOFTMAX:
-        # (The backward of logsumexp may write what is not finite at last, and not before the pile.)
+        # (The backward of logsumexp goes over rows once more, which must not wait in a pile.)
         work.streamed = work.streamed and (work.beside or op == SOFTMAX)
         make_room(&work, g, y, wide)
     if work.threads == 1:

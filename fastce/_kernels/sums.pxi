@@ -14,23 +14,34 @@ cdef double lanes_total(const double* total, const double* lost) noexcept nogil:
     return high + low if low == low else high
 
 
+cdef inline void add_values(const real* value, Py_ssize_t n, double* sums,
+                            double* lost) noexcept nogil:
+    # sums + lost += the values, by lanes. Of float32, whose sum of two has room in a float64, two
+    # are added first.
+    cdef double lane[LANES]
+    cdef Py_ssize_t step = LANES if real is double else 2 * LANES
+    cdef Py_ssize_t i, l
+    for i in range(n // step):
+        for l in range(LANES):
+            if real is double:
+                lane[l] = value[i * step + l]
+            else:
+                lane[l] = <double> value[i * step + l] + <double> value[i * step + LANES + l]
+        two_sum(sums, lost, lane)
+    fill_lanes(lane, 0.0)
+    for i in range(n // step * step, n):
+        lane[i % LANES] += value[i]
+    two_sum(sums, lost, lane)
+
+
 cdef double sum_of(const real* x, Py_ssize_t n) noexcept nogil:
     cdef double total[LANES]
     cdef double lost[LANES]
-    cdef double s[LANES]
-    cdef Py_ssize_t i, l
     if n == 1:
         return x[0]
     fill_lanes(total, 0.0)
     fill_lanes(lost, 0.0)
-    for i in range(n // LANES):
-        for l in range(LANES):
-            s[l] = x[i * LANES + l]
-        two_sum(total, lost, s)
-    fill_lanes(s, 0.0)
-    for l in range(n % LANES):
-        s[l] = x[n - n % LANES + l]
-    two_sum(total, lost, s)
+    add_values(x, n, total, lost)
     return lanes_total(total, lost)
 
 
