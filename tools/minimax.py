@@ -6,8 +6,8 @@ with the largest error of the approximation itself, in units of the last place o
 Two functions are approximated, each by the Remez exchange algorithm at 60 digits:
 
 * ``exp(r) = 1 + r + r**2 Q(r)`` for ``|r| <= ln(2)/2``: the leading ``1 + r`` is exact, so that
-  rounding it is the only large error of the evaluation; and for ``|r| <= ln(2)/32`` (float32:
-  ``ln(2)/64``), where 2**(j/16) (2**(j/32)) comes from a table;
+  rounding it is the only large error of the evaluation; and for ``|r| <= ln(2)/32``, where
+  2**(j/16) comes from a table;
 * ``log(1 + g) = g - (h - s (h + z P(z)))`` with ``h = g**2/2``, ``s = g/(2 + g)``, ``z = s**2``,
   where ``z P(z) = 2 atanh(s)/s - 2``, for ``sqrt(1/2) <= 1 + g <= sqrt(2)``.
 
@@ -126,21 +126,30 @@ def report(name, target, weight, degree, low, high, mantissa_bits):
         print(f"    c{power} = {mp.nstr(coefficient, digits)}")
 
 
-def powers_of_two(count, mantissa_bits):
-    """Print 2**(j/count), rounded, as bits without the exponent, and what rounding lost."""
-    width = {53: 52, 24: 23}[mantissa_bits]
-    print(f"2**(j/{count}): mantissa bits, relative remainder")
-    for j in range(count):
-        exact = mpf(2) ** (mpf(j) / count)
+def powers_of_two(mantissa_bits):
+    """Print 2**(j/16), rounded, and what rounding lost.
+
+    From the bits without the exponent j is taken off, as it is there already when the exponent is
+    added.  Of the remainder of a float64 only the first 16 bits are kept, which is enough.
+    """
+    width = mantissa_bits - 1
+    print("2**(j/16): bits, relative remainder")
+    for j in range(16):
+        exact = mpf(2) ** (mpf(j) / 16)
         rounded = round_to(exact, mantissa_bits)
-        bits = int((rounded - 1) * mpf(2) ** width)
-        print(f"    {bits:#x}, {mp.nstr((exact - rounded) / rounded, 17 if width == 52 else 9)}")
+        bits = int((rounded - 1) * mpf(2) ** width) - (j << (width - 4))
+        lost = (exact - rounded) / rounded
+        if mantissa_bits == 53:
+            (word,) = struct.unpack("q", struct.pack("d", float(lost)))
+            print(f"    {bits:#x}, {(word + (1 << 47)) >> 48:#x}")
+        else:
+            print(f"    {bits:#x}, {mp.nstr(lost, 9)}")
 
 
 def main():
     """Print all tables."""
     half = log(2) / 2 * mpf("1.0001")
-    fine = {53: log(2) / 32 * mpf("1.0001"), 24: log(2) / 64 * mpf("1.0001")}
+    fine = log(2) / 32 * mpf("1.0001")
     z_high = ((sqrt(2) - 1) / (sqrt(2) + 1)) ** 2 * mpf("1.001")
 
     def exp_weight(r):
@@ -149,7 +158,7 @@ def main():
         return max(r * r, half**2 / 100) / exp(r)
 
     def fine_weight(r):
-        return max(r * r, fine[53] ** 2 / 100) / exp(r)
+        return max(r * r, fine**2 / 100) / exp(r)
 
     def log_weight(z):
         # The tail enters as s**3 P(z), and the result is about 2 s: kept from vanishing, as above.
@@ -158,17 +167,16 @@ def main():
     for bits, exp_degree, log_degree in ((53, 9, 6), (24, 4, 3)):
         label = {53: "float64", 24: "float32"}[bits]
         report(f"exp, {label}", exp_tail, exp_weight, exp_degree, -half, half, bits)
-        high = fine[bits]
         report(
             f"exp with table, {label}",
             exp_tail,
             fine_weight,
             {53: 4, 24: 1}[bits],
-            -high,
-            high,
+            -fine,
+            fine,
             bits,
         )
-        powers_of_two(16 if bits == 53 else 32, bits)
+        powers_of_two(bits)
         report(f"log1p, {label}", log_tail, log_weight, log_degree, mpf(0), z_high, bits)
 
 

@@ -5,7 +5,7 @@
  *     e**y 2**s = 2**(n + s) T_j (1 + (r + r**2 Q(r) + d_j))
  *
  * T_j (1 + d_j) being 2**(j/16). The portable twin is exp_scaled in vecmath.pxd, which has the same
- * conventions: a field of zero gives 0, NaN gives NaN. Within 1 ULP. For float32 it is 2**(j/32).
+ * conventions: a field of zero gives 0, NaN gives NaN. Within 1 ULP.
  *
  * The tables and coefficients are printed by tools/minimax.py.
  */
@@ -36,85 +36,86 @@ typedef struct {
 #define FASTCE_STEPS 16             /* of the lanes in a block: BLOCK in elementwise.pxi */
 #define FASTCE_WRITE_AHEAD 128      /* items from what is written to what is fetched for it */
 
-static const int64_t fastce_table16[16] = {
-    0x0, 0xb5586cf9890f, 0x172b83c7d517b, 0x2387a6e756238,
-    0x306fe0a31b715, 0x3dea64c123422, 0x4bfdad5362a27, 0x5ab07dd485429,
-    0x6a09e667f3bcd, 0x7a11473eb0187, 0x8ace5422aa0db, 0x9c49182a3f090,
-    0xae89f995ad3ad, 0xc199bdd85529c, 0xd5818dcfba487, 0xea4afa2a490da,
+/* The bits of T_j, from which j is taken off that is in the bits of n + j/16; and d_j, of float64
+ * the first 16 bits, twice, as one bit of n goes with j. */
+static const int64_t fastce_powers_d[16] = {
+    0x0, -0x4aa7930676f1, -0x8d47c382ae85, -0xc785918a9dc8,
+    -0xf901f5ce48eb, -0x12159b3edcbde, -0x140252ac9d5d9, -0x154f822b7abd7,
+    -0x15f619980c433, -0x15eeb8c14fe79, -0x1531abdd55f25, -0x13b6e7d5c0f70,
+    -0x1176066a52c53, -0xe664227aad64, -0xa7e723045b79, -0x5b505d5b6f26,
 };
-static const double fastce_rest16[16] = {
-    0.0, 8.1893176381955144e-17, -2.7939114859515731e-17,
-    7.8265732586360759e-17, 3.3484623336251524e-17, 3.7508542013031269e-17,
-    1.9572585293112037e-17, 5.6864809579117404e-17, -6.8358086576619225e-17,
-    -2.3591094770850052e-17, 5.1548301170786786e-17, 1.5341410053603724e-17,
-    4.8751605262270616e-17, 1.6854872906289732e-17, 1.7901269076045133e-17,
-    -5.545065618639427e-17,
+static const int16_t fastce_rest_d[32] = {
+    0x0, 0x3c98, -0x4380, 0x3c97, 0x3c83, 0x3c86, 0x3c77, 0x3c90,
+    -0x436c, -0x4385, 0x3c8e, 0x3c72, 0x3c8c, 0x3c73, 0x3c75, -0x4370,
+    0x0, 0x3c98, -0x4380, 0x3c97, 0x3c83, 0x3c86, 0x3c77, 0x3c90,
+    -0x436c, -0x4385, 0x3c8e, 0x3c72, 0x3c8c, 0x3c73, 0x3c75, -0x4370,
 };
-static const int32_t fastce_table32[32] = {
-    0x0, 0x2cd87, 0x5aac3, 0x8980f, 0xb95c2, 0xea43a, 0x11c3d3, 0x14f4f0,
-    0x1837f0, 0x1b8d3a, 0x1ef532, 0x227043, 0x25fed7, 0x29a15b, 0x2d583f, 0x3123f6,
-    0x3504f3, 0x38fbaf, 0x3d08a4, 0x412c4d, 0x45672a, 0x49b9be, 0x4e248c, 0x52a81e,
-    0x5744fd, 0x5bfbb8, 0x60ccdf, 0x65b907, 0x6ac0c7, 0x6fe4ba, 0x75257d, 0x7a83b3,
+static const int32_t fastce_powers_f[16] = {
+    0x0, -0x2553d, -0x46a3e, -0x63c2d, -0x7c810, -0x90ace, -0xa0129, -0xaa7c1,
+    -0xafb0d, -0xaf75c, -0xa98d6, -0x9db74, -0x8bb03, -0x73321, -0x53f39, -0x2da83,
 };
-static const float fastce_rest32[32] = {
-    0.0f, -4.70845774e-8f, 4.62854708e-8f, -5.56042263e-8f, -1.19921571e-8f,
-    -4.87760637e-8f, 4.72978236e-8f, -3.48144262e-8f, 3.19341809e-8f, -2.68866654e-8f,
-    3.62105731e-8f, 1.11842106e-9f, -3.09907208e-8f, -2.63830102e-8f, -7.47521317e-9f,
-    -4.24563556e-8f, 1.71142713e-8f, 2.30019668e-8f, -3.04768342e-8f, -1.65385374e-8f,
-    5.23333425e-9f, -3.59206467e-8f, 6.10759162e-9f, -3.11405435e-8f, -1.47196054e-8f,
-    -2.82181011e-8f, -5.25879512e-9f, -6.36038718e-9f, -6.12825982e-9f, -2.4880408e-8f,
-    5.14060921e-9f, -8.69726657e-9f,
+static const float fastce_rest_f[16] = {
+    0.0f, 4.62854708e-8f, -1.19921571e-8f, 4.72978236e-8f,
+    3.19341809e-8f, 3.62105731e-8f, -3.09907208e-8f, -7.47521317e-9f,
+    1.71142713e-8f, -3.04768342e-8f, 5.23333425e-9f, 6.10759162e-9f,
+    -1.47196054e-8f, -5.25879512e-9f, -6.12825982e-9f, 5.14060921e-9f,
 };
 
-/* e**y as above is *scale (1 + what this returns). */
-static inline __m512d fastce_exp_pieces_d(__m512d x, __m512d base, __m512d *scale)
+#define EACH for (int v = 0; v < count; v++)
+
+/* e**x 2**s is scale (1 + q), as above, for `count` vectors, whose instructions alternate so that
+ * they need not wait for each other. (A look-up leaves out the upper bits of its index.) */
+static inline __attribute__((always_inline)) void fastce_exp_pieces_d(
+    int count, const __m512d *x, __m512d base, __m512d *scale, __m512d *q)
 {
-    const __m512i low_bits = _mm512_set1_epi64(15);
-    __m512d t = _mm512_fmadd_pd(x, _mm512_set1_pd(23.083120654223414), base); /* 16 / ln 2 */
-    __m512d n = _mm512_sub_pd(t, base);
-    __m512d r = _mm512_fnmadd_pd(n, _mm512_set1_pd(0.04332169878499658), x);
-    __m512i bits = _mm512_castpd_si512(t);
-    __m512i j = _mm512_and_si512(bits, low_bits);
-    __m512i power = _mm512_slli_epi64(_mm512_andnot_si512(low_bits, bits), 48);
-    *scale = _mm512_castsi512_pd(_mm512_add_epi64(
-        _mm512_permutex2var_epi64(_mm512_loadu_si512(fastce_table16), j,
-                                  _mm512_loadu_si512(fastce_table16 + 8)), power));
-    __m512d d = _mm512_permutex2var_pd(_mm512_loadu_pd(fastce_rest16), j,
-                                       _mm512_loadu_pd(fastce_rest16 + 8));
-    __m512d r2, q;
-    r = _mm512_fnmadd_pd(n, _mm512_set1_pd(1.4494042586539372e-18), r);
-    r2 = _mm512_mul_pd(r, r);
-    q = _mm512_fmadd_pd(r2, _mm512_set1_pd(0.0013888594017933339),
-        _mm512_fmadd_pd(r, _mm512_set1_pd(0.008333471948496143),
-                        _mm512_set1_pd(0.04166666669325933)));
-    q = _mm512_fmadd_pd(r2, q,
-        _mm512_fmadd_pd(r, _mm512_set1_pd(0.16666666664417071),
-                        _mm512_set1_pd(0.49999999999999606)));
-    return _mm512_fmadd_pd(r2, q, _mm512_add_pd(r, d));
+    const __m512i low = _mm512_loadu_si512(fastce_powers_d);
+    const __m512i high = _mm512_loadu_si512(fastce_powers_d + 8);
+    const __m512i rest = _mm512_loadu_si512(fastce_rest_d);
+    __m512d t[2], n[2], r[2], r2[2], d[2], p[2];
+    __m512i power[2];
+    EACH t[v] = _mm512_fmadd_pd(x[v], _mm512_set1_pd(23.083120654223414), base); /* 16 / ln 2 */
+    EACH n[v] = _mm512_sub_pd(t[v], base);
+    EACH power[v] = _mm512_slli_epi64(_mm512_castpd_si512(t[v]), 48);
+    EACH r[v] = _mm512_fnmadd_pd(n[v], _mm512_set1_pd(0.04332169878499658), x[v]);
+    EACH d[v] = _mm512_castsi512_pd(_mm512_permutexvar_epi16(power[v], rest));
+    EACH power[v] = _mm512_add_epi64(
+        power[v], _mm512_permutex2var_epi64(low, _mm512_castpd_si512(t[v]), high));
+    EACH r[v] = _mm512_fnmadd_pd(n[v], _mm512_set1_pd(1.4494042586539372e-18), r[v]);
+    EACH r2[v] = _mm512_mul_pd(r[v], r[v]);
+    EACH q[v] = _mm512_fmadd_pd(r[v], _mm512_set1_pd(0.008333471948496143),
+                                _mm512_set1_pd(0.04166666669325933));
+    EACH p[v] = _mm512_fmadd_pd(r[v], _mm512_set1_pd(0.16666666664417071),
+                                _mm512_set1_pd(0.49999999999999606));
+    EACH d[v] = _mm512_add_pd(r[v], d[v]);
+    EACH q[v] = _mm512_fmadd_pd(r2[v], _mm512_set1_pd(0.0013888594017933339), q[v]);
+    EACH q[v] = _mm512_fmadd_pd(r2[v], q[v], p[v]);
+    EACH q[v] = _mm512_fmadd_pd(r2[v], q[v], d[v]);
+    EACH scale[v] = _mm512_castsi512_pd(power[v]);
 }
 
-static inline __m512 fastce_exp_pieces_f(__m512 x, __m512 base, __m512 *scale)
+static inline __attribute__((always_inline)) void fastce_exp_pieces_f(
+    int count, const __m512 *x, __m512 base, __m512 *scale, __m512 *q)
 {
-    const __m512i low_bits = _mm512_set1_epi32(31);
-    __m512 t = _mm512_fmadd_ps(x, _mm512_set1_ps(46.166241f), base);   /* 32 / ln 2 */
-    __m512 n = _mm512_sub_ps(t, base);
-    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.02166085f), x);
-    __m512i bits = _mm512_castps_si512(t);
-    __m512i j = _mm512_and_si512(bits, low_bits);
-    __m512i power = _mm512_slli_epi32(_mm512_andnot_si512(low_bits, bits), 18);
-    *scale = _mm512_castsi512_ps(_mm512_add_epi32(
-        _mm512_permutex2var_epi32(_mm512_loadu_si512(fastce_table32), j,
-                                  _mm512_loadu_si512(fastce_table32 + 16)), power));
-    __m512 d = _mm512_permutex2var_ps(_mm512_loadu_ps(fastce_rest32), j,
-                                      _mm512_loadu_ps(fastce_rest32 + 16));
-    __m512 r2, q;
-    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-5.9520444e-11f), r);
-    r2 = _mm512_mul_ps(r, r);
-    q = _mm512_fmadd_ps(r, _mm512_set1_ps(0.166666806f), _mm512_set1_ps(0.500004053f));
-    return _mm512_fmadd_ps(r2, q, _mm512_add_ps(r, d));
+    const __m512i powers = _mm512_loadu_si512(fastce_powers_f);
+    const __m512 rest = _mm512_loadu_ps(fastce_rest_f);
+    __m512 n[2], r[2], r2[2], d[2];
+    __m512i t[2], power[2];
+    EACH t[v] = _mm512_castps_si512(
+        _mm512_fmadd_ps(x[v], _mm512_set1_ps(23.0831203f), base));              /* 16 / ln 2 */
+    EACH n[v] = _mm512_sub_ps(_mm512_castsi512_ps(t[v]), base);
+    EACH power[v] = _mm512_permutexvar_epi32(t[v], powers);
+    EACH r[v] = _mm512_fnmadd_ps(n[v], _mm512_set1_ps(0.0433216989f), x[v]);
+    EACH d[v] = _mm512_permutexvar_ps(t[v], rest);
+    EACH power[v] = _mm512_add_epi32(power[v], _mm512_slli_epi32(t[v], 19));
+    EACH r[v] = _mm512_fnmadd_ps(n[v], _mm512_set1_ps(-1.19040888e-10f), r[v]);
+    EACH r2[v] = _mm512_mul_ps(r[v], r[v]);
+    EACH q[v] = _mm512_fmadd_ps(r[v], _mm512_set1_ps(0.166667178f), _mm512_set1_ps(0.500016153f));
+    EACH d[v] = _mm512_add_ps(r[v], d[v]);
+    EACH q[v] = _mm512_fmadd_ps(r2[v], q[v], d[v]);
+    EACH scale[v] = _mm512_castsi512_ps(power[v]);
 }
 
-/* The bits of magic_of(s) in vecmath.pxd count in units of 1, here in 16ths (32nds). */
+/* The bits of magic_of(s) in vecmath.pxd count in units of 1, here in 16ths. */
 static inline __m512d fastce_base_d(__m512d magic)
 {
     const __m512d round = _mm512_set1_pd(6755399441055744.0);
@@ -126,7 +127,7 @@ static inline __m512 fastce_base_f(__m512 magic)
 {
     const __m512 round = _mm512_set1_ps(12582912.0f);
     __m512 s = _mm512_sub_ps(magic, round);
-    return _mm512_fmadd_ps(s, _mm512_set1_ps(32.0f), round);
+    return _mm512_fmadd_ps(s, _mm512_set1_ps(16.0f), round);
 }
 
 /* 8 x 8 values transposed, in registers: row[i][j] becomes row[j][i]. */

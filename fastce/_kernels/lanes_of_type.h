@@ -4,16 +4,25 @@
 
 static inline VEC OF(fastce_exp_vector)(VEC y, VEC base)
 {
-    VEC scale;
-    const VEC q = OF(fastce_exp_pieces)(y, base, &scale);
+    VEC scale, q;
+    OF(fastce_exp_pieces)(1, &y, base, &scale, &q);
     return OP(fmadd)(scale, q, scale);
 }
 
-/* The same with its rounding error. */
+/* Of two, in their place. */
+static inline __attribute__((always_inline)) void OF(fastce_exp_pair)(VEC y[2], VEC base)
+{
+    VEC scale[2], q[2];
+    OF(fastce_exp_pieces)(2, y, base, scale, q);
+    for (int v = 0; v < 2; v++)
+        y[v] = OP(fmadd)(scale[v], q[v], scale[v]);
+}
+
+/* Of one, with its rounding error. */
 static inline VEC OF(fastce_exp_parts)(VEC y, VEC base, VEC *tail)
 {
-    VEC scale;
-    const VEC q = OF(fastce_exp_pieces)(y, base, &scale);
+    VEC scale, q;
+    OF(fastce_exp_pieces)(1, &y, base, &scale, &q);
     const VEC e = OP(fmadd)(scale, q, scale);
     *tail = OP(fmadd)(scale, q, OP(sub)(scale, e));
     return e;
@@ -58,11 +67,12 @@ static inline void OF(fastce_sweep)(REAL *b, ptrdiff_t steps, const REAL *low, c
                 __builtin_prefetch(result + i * result_step + l, 1);
                 __builtin_prefetch(result + (i + 1) * result_step + l, 1);
             }
-            VEC e = OF(fastce_exp_vector)(OP(max)(least, OP(loadu)(x)), base);
-            VEC f = OF(fastce_exp_vector)(OP(max)(least, OP(loadu)(x + FASTCE_LANES)), base);
-            OP(storeu)(x, e);
-            OP(storeu)(x + FASTCE_LANES, f);
-            OF(fastce_add_pair)(e, f, &s, &q);
+            VEC e[2] = {OP(max)(least, OP(loadu)(x)),
+                        OP(max)(least, OP(loadu)(x + FASTCE_LANES))};
+            OF(fastce_exp_pair)(e, base);
+            OP(storeu)(x, e[0]);
+            OP(storeu)(x + FASTCE_LANES, e[1]);
+            OF(fastce_add_pair)(e[0], e[1], &s, &q);
         }
         if (i < steps) {
             VEC e = OF(fastce_exp_vector)(OP(max)(least, OP(loadu)(x)), base);
@@ -132,12 +142,8 @@ static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_
     const VEC f_low = OP(set1)(pending ? (REAL) pending->factor_low : 0);
     const VEC least = OP(set1)(low), start = OP(set1)(anchor);
     const VEC base = OF(fastce_base)(OP(set1)(magic));
-    VEC s[FASTCE_LANES / WIDTH], q[FASTCE_LANES / WIDTH];
+    VEC s[2] = {start, start}, q[2] = {OP(setzero)(), OP(setzero)()};
     REAL unused[2 * FASTCE_LANES];
-    for (int v = 0; v < FASTCE_LANES / WIDTH; v++) {
-        s[v] = start;
-        q[v] = OP(setzero)();
-    }
     for (ptrdiff_t i = 0; i < count; i += 2 * FASTCE_LANES) {
         const ptrdiff_t rest = count - i;
         REAL *to = out ? out + i : unused;
@@ -151,11 +157,12 @@ static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_
             const bool streams = done <= end;
             for (int v = 0; v < FASTCE_LANES / WIDTH; v++) {
                 const ptrdiff_t l = WIDTH * v, m = l + FASTCE_LANES;
-                VEC e = OF(fastce_exp_vector)(OP(max)(least, OP(loadu)(x + i + l)), base);
-                VEC f = OF(fastce_exp_vector)(OP(max)(least, OP(loadu)(x + i + m)), base);
-                OP(storeu)(to + l, e);
-                OP(storeu)(to + m, f);
-                OF(fastce_add_pair)(e, f, &s[v], &q[v]);
+                VEC e[2] = {OP(max)(least, OP(loadu)(x + i + l)),
+                            OP(max)(least, OP(loadu)(x + i + m))};
+                OF(fastce_exp_pair)(e, base);
+                OP(storeu)(to + l, e[0]);
+                OP(storeu)(to + m, e[1]);
+                OF(fastce_add_pair)(e[0], e[1], &s[v % 2], &q[v % 2]);
                 for (int half = 0; streams && half < 2; half++) {
                     const ptrdiff_t j = done + 2 * l + WIDTH * half;
                     const VEC y = OP(loadu)(waits + j);
@@ -176,11 +183,13 @@ static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_
                 f = OF(fastce_exp_vector)(OP(max)(least, f), base);
                 OP(mask_storeu)(to + l, (MASK) (used >> l), e);
                 OP(mask_storeu)(to + m, (MASK) (used >> m), f);
-                OF(fastce_add_pair)(e, f, &s[v], &q[v]);
+                OF(fastce_add_pair)(e, f, &s[v % 2], &q[v % 2]);
             }
         }
     }
-    for (int v = 0; v < FASTCE_LANES / WIDTH; v++) {
+    memset(total, 0, FASTCE_LANES * sizeof(REAL));
+    memset(lost, 0, FASTCE_LANES * sizeof(REAL));
+    for (int v = 0; v < 2; v++) {
         OP(storeu)(total + WIDTH * v, OP(sub)(s[v], start));
         OP(storeu)(lost + WIDTH * v, q[v]);
     }
