@@ -92,6 +92,34 @@ def test_vector_with_nan(loss, order):
     assert np.array_equal(np.isnan(product), np.isnan(vector))
 
 
+@dtypes
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+@pytest.mark.parametrize("size", [(100, 700), (75, 999), (37, 1025), (9, 5000)], ids=str)
+def test_rows_of_any_size_in_turn(size, temperature, dtype):
+    """A row's largest logit is its own, wherever it stands and however large the others' are."""
+    n, k = size
+    rng = seeded("in turn", size, temperature, dtype.__name__)
+    logits = rng.standard_normal(size, dtype)
+    logits += rng.choice([-3e4, -600, 0, 600, 3e4], (n, 1)).astype(dtype)
+    target = rng.integers(0, k, n)
+    target[::7] = -100
+    largest = np.where(rng.random(n) < 0.5, k - 1, rng.integers(0, k, n))
+    logits[np.arange(n), largest] += rng.choice([5, 900], n).astype(dtype)
+    target[1::3] = largest[1::3]
+    odd = slice(n // 2 - 3, n // 2 + 4)
+    logits[odd] = odd_rows(logits[odd], np.maximum(target[odd], 0))[0]
+
+    def results(rows):
+        loss = fastce.cross_entropy.value_and_grad(
+            logits[rows], target[rows], reduction="none", temperature=temperature
+        )
+        return *loss, fastce.softmax(logits[rows]), fastce.logsumexp(logits[rows])
+
+    together = results(slice(None))
+    for i in range(n):
+        assert_same_bits(tuple(part[i : i + 1] for part in together), results(slice(i, i + 1)))
+
+
 # Results beyond a few megabytes are written in another way: of few classes, of some more, side by
 # side, and of long rows.
 LARGE = [

@@ -53,6 +53,12 @@ cdef inline size_t pile_bytes() noexcept nogil:
     return (sizeof(Pile) + 63) // 64 * 64
 
 
+cdef struct Found:
+    # The largest logits of rows that a thread is to come to, found on the way to them.
+    Py_ssize_t row[LANES]           # their numbers; -1 where there is none
+    double top[LANES]
+
+
 cdef struct Work:
     # How the batches of a call are computed.
     bint beside                     # `many`, not `in_turn`
@@ -63,6 +69,7 @@ cdef struct Work:
     size_t size                     # bytes of a thread's buffer
     void* memory                    # of the buffers, or NULL
     char* room                      # where the first starts
+    Found* found                    # by thread, or NULL
 
 
 cdef inline Py_ssize_t batch_count(const Geometry* g, const Work* work) noexcept nogil:
@@ -87,6 +94,11 @@ cdef Work work_on(const Geometry* g, const Array3* x, const Array3* y, bint wide
     work.threads = outer_team(g, work.count, work.beside)
     work.size = 0
     work.memory = work.room = NULL
+    work.found = NULL
+    if not work.beside and work.count > work.threads:
+        work.found = <Found*> malloc(work.threads * sizeof(Found))
+    if work.found != NULL:
+        memset(work.found, -1, work.threads * sizeof(Found))
     return work
 
 
@@ -119,6 +131,7 @@ cdef void clear_room(Work* work, bint wide) noexcept nogil:
             else:
                 finish[float](pile_of(work, thread), 0)
     free(work.memory)
+    free(work.found)
 
 
 cdef inline void* room_of(const Work* work, int thread) noexcept nogil:
@@ -127,6 +140,10 @@ cdef inline void* room_of(const Work* work, int thread) noexcept nogil:
 
 cdef inline Pile* pile_of(const Work* work, int thread) noexcept nogil:
     return <Pile*> room_of(work, thread)
+
+
+cdef inline Found* found_by(const Work* work, int thread) noexcept nogil:
+    return NULL if work.found == NULL else work.found + thread
 
 
 cdef inline Tile batch_number(const Geometry* g, Py_ssize_t t, const Work* work) noexcept nogil:
@@ -347,9 +364,9 @@ cdef inline real largest(const real* x, Span* span, const Tile* tile, Py_ssize_t
 
 cdef inline void batch_load(const real* x, const Array3* xa, const Geometry* g, const Tile* batch,
                             const Py_ssize_t* target, const real* target_x, real* b, real* top,
-                            layout how) noexcept nogil:
+                            const Found* found, layout how) noexcept nogil:
     # The largest logit of each row but for its target (0 if that is IGNORED) into `top`. For many
-    # rows, the logits into b, the targets masked.
+    # rows, the logits into b, the targets masked. `found` may be NULL.
     cdef Py_ssize_t r, chunk, start, steps
     cdef real* part
     cdef Span span
@@ -370,7 +387,10 @@ cdef inline void batch_load(const real* x, const Array3* xa, const Geometry* g, 
                 continue
             tile = row_of(batch, r)
             place(xa, g, &tile, &span)
-            top[r] = largest(x, &span, &tile, g.k, <Py_ssize_t> -1)
+            if found != NULL and found.row[r] == tile.first:
+                top[r] = <real> found.top[r] / <real> span.divisor
+            else:
+                top[r] = largest(x, &span, &tile, g.k, <Py_ssize_t> -1)
             if target != NULL and top[r] == target_x[r]:
                 top[r] = largest(x, &span, &tile, g.k, target[r])
 
@@ -452,12 +472,12 @@ cdef inline Py_ssize_t first_equal(const real* x, Py_ssize_t count, real value) 
 
 
 cdef inline const real* near_row(const real* x, const Array3* a, const Geometry* g,
-                                 const Tile* batch, Py_ssize_t r) noexcept nogil:
-    # Where row r after the batch's first one starts, if rows are runs of memory that follow each
-    # other and are not too long. (It may be beyond the array: it is for prefetching.)
+                                 Py_ssize_t row) noexcept nogil:
+    # Where a row starts, if rows are runs of memory that follow each other and are not too long.
+    # (It may be beyond the array: then it is for prefetching only.)
     if x == NULL or a.k != 1 or g.inner != 1 or a.outer != g.k or g.k > AHEAD_ITEMS:
         return NULL
-    return x + (batch.first + r) * g.k
+    return x + row * g.k
 
 
 cdef inline const real* near_tile(const real* x, const Array3* a, const Geometry* g,
@@ -472,7 +492,7 @@ cdef inline const real* near_tile(const real* x, const Array3* a, const Geometry
         step[0] = a.k
         o = tile.first // g.inner
         return x + o * a.outer + (tile.first - o * g.inner) * a.inner + r
-    return near_row(x, a, g, tile, r)
+    return near_row(x, a, g, tile.first + r)
 
 
 cdef inline Tile near_result(const Tile* tile) noexcept nogil:
@@ -529,7 +549,7 @@ cdef inline void sweep_many(const real* x, const Array3* xa, const Geometry* g, 
 
 cdef void sweep_section(const real* x, const Span* xs, const Tile* tile, Py_ssize_t k,
                         Py_ssize_t masked, real centre, real low, real magic, real anchor,
-                        const real* ahead, real* out, const Span* os, Py_ssize_t s,
+                        const real* ahead, real* top, real* out, const Span* os, Py_ssize_t s,
                         fastce_pending* pending, real* total, real* lost) noexcept nogil:
     # batch_sums of a section of one row.
     cdef Py_ssize_t chunk, start, count
@@ -543,8 +563,8 @@ cdef void sweep_section(const real* x, const Span* xs, const Tile* tile, Py_ssiz
         run = run_of(x, xs, tile, k, chunk, &count, b)
         to = out + os.lane[0] + start * LANES if os.unit else b
         sweep_run(run, count, masked - start * LANES, centre, low, magic, anchor,
-                  ahead + start * LANES if ahead != NULL else NULL, to if out != NULL else NULL, b,
-                  pending, chunk == section_start(tile, s), sums, rests)
+                  ahead + start * LANES if ahead != NULL else NULL, top,
+                  to if out != NULL else NULL, b, pending, chunk == section_start(tile, s), sums, rests)
         if out != NULL and not os.unit:
             store(out, os, tile, start, min(tile.steps - start, <Py_ssize_t> CHUNK),
                   <const real*> b)
@@ -553,8 +573,8 @@ cdef void sweep_section(const real* x, const Span* xs, const Tile* tile, Py_ssiz
 
 cdef inline void sweep_row(const real* x, const Array3* xa, const Geometry* g, const Tile* tile,
                            Py_ssize_t masked, real centre, real low, real magic, real anchor,
-                           const real* ahead, real* out, const Array3* oa, fastce_pending* pending,
-                           real* total, real* lost) noexcept nogil:
+                           const real* ahead, real* top, real* out, const Array3* oa,
+                           fastce_pending* pending, real* total, real* lost) noexcept nogil:
     # batch_sums of one row.
     cdef Py_ssize_t s
     cdef Span xs
@@ -568,18 +588,18 @@ cdef inline void sweep_row(const real* x, const Array3* xa, const Geometry* g, c
     if out != NULL:
         place(oa, g, tile, &os)
     if section_count(tile) == 1:
-        sweep_section(x, &xs, tile, g.k, masked, centre, low, magic, anchor, ahead, out, &os, 0,
-                      pending, total, lost)
+        sweep_section(x, &xs, tile, g.k, masked, centre, low, magic, anchor, ahead, top, out, &os,
+                      0, pending, total, lost)
         return
     threads = team(<double> g.k, SECTIONS)
     if threads == 1:
         for s in range(SECTIONS):
-            sweep_section(x, &xs, tile, g.k, masked, centre, low, magic, anchor, ahead, out, &os,
-                          s, NULL, &sums[s], &rests[s])
+            sweep_section(x, &xs, tile, g.k, masked, centre, low, magic, anchor, ahead, NULL, out,
+                          &os, s, NULL, &sums[s], &rests[s])
     else:
         for s in prange(SECTIONS, num_threads=threads, schedule="static"):
-            sweep_section(x, &xs, tile, g.k, masked, centre, low, magic, anchor, ahead, out, &os,
-                          s, NULL, &sums[s], &rests[s])
+            sweep_section(x, &xs, tile, g.k, masked, centre, low, magic, anchor, ahead, NULL, out,
+                          &os, s, NULL, &sums[s], &rests[s])
     total[0] = sums[0]
     lost[0] = rests[0]
     for s in range(1, SECTIONS):
@@ -592,12 +612,16 @@ cdef inline void sweep_row(const real* x, const Array3* xa, const Geometry* g, c
 cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, const Tile* batch,
                             const Py_ssize_t* target, const real* centre, const real* low,
                             const real* magic, const real* anchor, bint far, real* b, real* out,
-                            const Array3* oa, Pile* pile, real* total, real* lost,
+                            const Array3* oa, Pile* pile, Found* found, real* total, real* lost,
                             layout how) noexcept nogil:
     # The sum of the e_j in each row, but for its target. The e_j themselves are in b for many rows
-    # that are whole, and else in `out`, if it is not NULL. The pile may be NULL.
-    cdef Py_ssize_t r
+    # that are whole, and else in `out`, if it is not NULL. The pile may be NULL; so may `found`,
+    # which gets the largest logits of the next batch.
+    cdef Py_ssize_t r, next_row
     cdef Tile tile
+    cdef const real* ahead
+    cdef real tops[LANES]
+    cdef real* top
     if layout is many:
         sweep_many(x, xa, g, batch, target, centre, low, magic, anchor, far, b, out, oa, total,
                    lost)
@@ -608,10 +632,19 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
             if target != NULL and target[r] < 0:
                 continue
             tile = row_of(batch, r)
+            next_row = tile.first + batch.rows
+            ahead = near_row(x, xa, g, next_row)
+            top = NULL
+            if found != NULL and ahead != NULL and next_row < g.outer:
+                top = tops
+                fill_lanes(tops, -<real> INFINITY)
             sweep_row(x, xa, g, &tile, target[r] if target != NULL else <Py_ssize_t> -1, centre[r],
-                      low[r], magic[r], anchor[r], near_row(x, xa, g, batch, batch.rows + r),
-                      out, oa, &pile.row[r] if pile != NULL and r < pile.count else NULL,
-                      &total[r], &lost[r])
+                      low[r], magic[r], anchor[r], ahead, top, out, oa,
+                      &pile.row[r] if pile != NULL and r < pile.count else NULL, &total[r],
+                      &lost[r])
+            if top != NULL:
+                found.row[r] = next_row
+                found.top[r] = lanes_max(tops)
     settle(total, lost, lanes_of(batch, total[0]))
 
 

@@ -528,7 +528,7 @@ cdef void dense_batch(const Xent* a, const Tile* batch, real kind, layout how) n
     for l in range(lanes):
         leads[l] = by_target and targets[l] == at[l]
     batch_sums(x, &a.x, &a.g, batch, at, centre, low, magic, anchor, far, b, grad, &a.grad, NULL,
-               rest, rest_low, how)
+               NULL, rest, rest_low, how)
 
     for l in range(lanes):
         top_e[l] = exp_parts(m[l] - centre[l], magic[l], &y)
@@ -739,7 +739,7 @@ cdef void product_batch(const Xent* a, const Tile* batch, real kind, layout how)
     choose_anchor(below, m, lanes, anchor)
     far = choose_shift(m, lanes, centre, n, low, magic)
     batch_sums(x, &a.x, &a.g, batch, at, centre, low, magic, anchor, far, b, grad, &a.grad, NULL,
-               rest, rest_low, how)
+               NULL, rest, rest_low, how)
     take_at(<const real*> a.v.data, &a.v, &a.g, batch, at, v_top)
     if layout is many:
         place(&a.grad, &a.g, batch, &gs)

@@ -34,6 +34,7 @@ typedef struct {
 #define FASTCE_HAS_EXP_LANES 1
 #define FASTCE_LANES 32             /* as LANES in tiles.pxi */
 #define FASTCE_STEPS 16             /* of the lanes in a block: BLOCK in elementwise.pxi */
+#define FASTCE_READ_AHEAD 1024      /* items from what is read of rows to come to what is fetched */
 #define FASTCE_WRITE_AHEAD 128      /* items from what is written to what is fetched for it */
 
 /* The bits of T_j, from which j is taken off that is in the bits of n + j/16; and d_j, of float64
@@ -315,10 +316,10 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
                        total, lost) ((void) 0)
 #define fastce_sweep_f(b, steps, low, magic, anchor, ahead, ahead_step, result, result_step, \
                        total, lost) ((void) 0)
-#define fastce_sweep_run_d(x, count, masked, low, magic, anchor, ahead, out, pending, total, \
-                           lost) ((void) 0)
-#define fastce_sweep_run_f(x, count, masked, low, magic, anchor, ahead, out, pending, total, \
-                           lost) ((void) 0)
+#define fastce_sweep_run_d(x, count, masked, low, magic, anchor, ahead, top, out, pending, \
+                           total, lost) ((void) 0)
+#define fastce_sweep_run_f(x, count, masked, low, magic, anchor, ahead, top, out, pending, \
+                           total, lost) ((void) 0)
 #define fastce_sigmoid_d(x, out, n, least, magic, up) ((void) 0)
 #define fastce_sigmoid_f(x, out, n, least, magic, up) ((void) 0)
 #define fastce_binary_d(x, t, n, low, magic, up, scale, grad, product, product_low, total, lost) \

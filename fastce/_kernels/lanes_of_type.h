@@ -2,20 +2,24 @@
  * of WIDTH, with masks MASK; EIGHT is a vector of eight. OF(name) is the type's name of a function,
  * OP(name) and the like that of an instruction. */
 
-static inline VEC OF(fastce_exp_vector)(VEC y, VEC base)
+/* The lanes of a vector that i is the first of, those beyond n left out. */
+static inline MASK OF(fastce_some)(ptrdiff_t n, ptrdiff_t i)
 {
-    VEC scale, q;
-    OF(fastce_exp_pieces)(1, &y, base, &scale, &q);
-    return OP(fmadd)(scale, q, scale);
+    return n - i < WIDTH ? (MASK) ((1 << (n - i)) - 1) : (MASK) ~0;
 }
 
-/* Of two, in their place. */
-static inline __attribute__((always_inline)) void OF(fastce_exp_pair)(VEC y[2], VEC base)
+/* exp of `count` vectors, at most two, in their place. */
+static inline __attribute__((always_inline)) void OF(fastce_exps)(int count, VEC *y, VEC base)
 {
     VEC scale[2], q[2];
-    OF(fastce_exp_pieces)(2, y, base, scale, q);
-    for (int v = 0; v < 2; v++)
-        y[v] = OP(fmadd)(scale[v], q[v], scale[v]);
+    OF(fastce_exp_pieces)(count, y, base, scale, q);
+    EACH y[v] = OP(fmadd)(scale[v], q[v], scale[v]);
+}
+
+static inline VEC OF(fastce_exp_vector)(VEC y, VEC base)
+{
+    OF(fastce_exps)(1, &y, base);
+    return y;
 }
 
 /* Of one, with its rounding error. */
@@ -69,7 +73,7 @@ static inline void OF(fastce_sweep)(REAL *b, ptrdiff_t steps, const REAL *low, c
             }
             VEC e[2] = {OP(max)(least, OP(loadu)(x)),
                         OP(max)(least, OP(loadu)(x + FASTCE_LANES))};
-            OF(fastce_exp_pair)(e, base);
+            OF(fastce_exps)(2, e, base);
             OP(storeu)(x, e[0]);
             OP(storeu)(x + FASTCE_LANES, e[1]);
             OF(fastce_add_pair)(e[0], e[1], &s, &q);
@@ -129,10 +133,12 @@ static inline void OF(fastce_finish)(const fastce_pending *row)
 }
 
 /* `sweep_run` of tiles.pxi, the anchor taken off and the centre 0; meanwhile as much is written of
- * the row that is pending, if one is. */
+ * the row that is pending, if one is, and the largest values found of what lies ahead, if `top` is
+ * not NULL. */
 static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_t masked, REAL low,
-                                        REAL magic, REAL anchor, const REAL *ahead, REAL *out,
-                                        fastce_pending *pending, REAL *total, REAL *lost)
+                                        REAL magic, REAL anchor, const REAL *ahead, REAL *top,
+                                        REAL *out, fastce_pending *pending, REAL *total,
+                                        REAL *lost)
 {
     const REAL *waits = pending ? (const REAL *) pending->e : NULL;
     REAL *goes = pending ? (REAL *) pending->out : NULL;
@@ -143,23 +149,29 @@ static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_
     const VEC least = OP(set1)(low), start = OP(set1)(anchor);
     const VEC base = OF(fastce_base)(OP(set1)(magic));
     VEC s[2] = {start, start}, q[2] = {OP(setzero)(), OP(setzero)()};
+    VEC largest[2] = {OP(set1)(-INFINITY), OP(set1)(-INFINITY)};
     REAL unused[2 * FASTCE_LANES];
     for (ptrdiff_t i = 0; i < count; i += 2 * FASTCE_LANES) {
         const ptrdiff_t rest = count - i;
         REAL *to = out ? out + i : unused;
         for (int l = 0; l < 2 * FASTCE_LANES; l += WIDTH) {
-            if (ahead)
+            if (top)
+                __builtin_prefetch(ahead + FASTCE_READ_AHEAD + i + l, 0, 2);
+            else if (ahead)
                 __builtin_prefetch(ahead + i + l);
             if (out)
                 __builtin_prefetch(out + i + FASTCE_WRITE_AHEAD + l, 1);
         }
+        if (top && rest >= 2 * FASTCE_LANES)
+            for (int v = 0; v < 2 * FASTCE_LANES / WIDTH; v++)
+                largest[v % 2] = OP(max)(OP(loadu)(ahead + i + WIDTH * v), largest[v % 2]);
         if (rest >= 2 * FASTCE_LANES && (size_t) (masked - i) >= 2 * FASTCE_LANES) {
             const bool streams = done <= end;
             for (int v = 0; v < FASTCE_LANES / WIDTH; v++) {
                 const ptrdiff_t l = WIDTH * v, m = l + FASTCE_LANES;
                 VEC e[2] = {OP(max)(least, OP(loadu)(x + i + l)),
                             OP(max)(least, OP(loadu)(x + i + m))};
-                OF(fastce_exp_pair)(e, base);
+                OF(fastce_exps)(2, e, base);
                 OP(storeu)(to + l, e[0]);
                 OP(storeu)(to + m, e[1]);
                 OF(fastce_add_pair)(e[0], e[1], &s[v % 2], &q[v % 2]);
@@ -187,6 +199,14 @@ static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_
             }
         }
     }
+    if (top) {
+        for (ptrdiff_t i = count / (2 * FASTCE_LANES) * (2 * FASTCE_LANES); i < count; i += WIDTH) {
+            const MASK some = OF(fastce_some)(count, i);
+            largest[0] = OP(max)(OP(mask_loadu)(largest[0], some, ahead + i), largest[0]);
+        }
+        largest[0] = OP(max)(largest[0], largest[1]);
+        OP(storeu)(top, OP(max)(OP(loadu)(top), largest[0]));
+    }
     memset(total, 0, FASTCE_LANES * sizeof(REAL));
     memset(lost, 0, FASTCE_LANES * sizeof(REAL));
     for (int v = 0; v < 2; v++) {
@@ -197,30 +217,38 @@ static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_
         pending->done = done;
 }
 
-/* out = sigmoid(x) of vecmath.pxd, which names the constants. x may be out. */
-static inline VEC OF(fastce_sigmoid_vector)(VEC v, VEC least, VEC base, REAL up)
+/* sigmoid(x) of vecmath.pxd, which names the constants, of `count` vectors in their place. */
+static inline __attribute__((always_inline)) void OF(fastce_sigmoids)(int count, VEC *x, VEC least,
+                                                                      VEC base, REAL up)
 {
     const VEC raise = OP(set1)(up);
-    const MASK negative = SIGN_MASK(v);
-    VEC e = OP(max)(least, OP(or)(v, OP(set1)(-0.0)));
-    e = OF(fastce_exp_vector)(e, base);
-    VEC y = OP(div)(OP(mask_mov)(raise, negative, e), OP(add)(raise, e));
-    const MASK small = OP_MASK(mask_cmp)(negative, e, OP(set1)((REAL) 0.25 * up), _CMP_LT_OQ);
-    return OP(mask_mul)(y, small, OP(fnmadd)(e, y, e), OP(set1)(1 / up));
+    VEC e[2];
+    MASK negative[2], small[2];
+    EACH negative[v] = SIGN_MASK(x[v]);
+    EACH e[v] = OP(max)(least, OP(or)(x[v], OP(set1)(-0.0)));
+    OF(fastce_exps)(count, e, base);
+    EACH x[v] = OP(div)(OP(mask_mov)(raise, negative[v], e[v]), OP(add)(raise, e[v]));
+    EACH small[v] = OP_MASK(mask_cmp)(negative[v], e[v], OP(set1)((REAL) 0.25 * up), _CMP_LT_OQ);
+    EACH x[v] = OP(mask_mul)(x[v], small[v], OP(fnmadd)(e[v], x[v], e[v]), OP(set1)(1 / up));
 }
 
+/* x may be out. */
 static inline void OF(fastce_sigmoid)(const REAL *x, REAL *out, ptrdiff_t n, REAL least, REAL magic,
                                       REAL up)
 {
     const VEC base = OF(fastce_base)(OP(set1)(magic)), low = OP(set1)(least);
     ptrdiff_t i = 0;
-    for (; i + WIDTH <= n; i += WIDTH)
-        OP(storeu)(out + i, OF(fastce_sigmoid_vector)(OP(loadu)(x + i), low, base, up));
-    if (i < n) {
-        const MASK some = (MASK) ((1 << (n - i)) - 1);
-        OP(mask_storeu)(
-            out + i, some,
-            OF(fastce_sigmoid_vector)(OP(maskz_loadu)(some, x + i), low, base, up));
+    for (; i + 2 * WIDTH <= n; i += 2 * WIDTH) {
+        VEC y[2] = {OP(loadu)(x + i), OP(loadu)(x + i + WIDTH)};
+        OF(fastce_sigmoids)(2, y, low, base, up);
+        OP(storeu)(out + i, y[0]);
+        OP(storeu)(out + i + WIDTH, y[1]);
+    }
+    for (; i < n; i += WIDTH) {
+        const MASK some = OF(fastce_some)(n, i);
+        VEC y = OP(maskz_loadu)(some, x + i);
+        OF(fastce_sigmoids)(1, &y, low, base, up);
+        OP(mask_storeu)(out + i, some, y);
     }
 }
 
@@ -282,7 +310,7 @@ static inline void OF(fastce_binary)(const REAL *x, const REAL *t, ptrdiff_t n, 
                 OP(storeu)(grad + i, y);
         }
         if (i < stop) {
-            const MASK some = (MASK) ((1 << (stop - i)) - 1);
+            const MASK some = OF(fastce_some)(stop, i);
             OF(fastce_binary_vector)(OP(mask_loadu)(OP(set1)(-INFINITY), some, x + i),
                                      OP(maskz_loadu)(some, t + i), least, base, up, slope,
                                      product != NULL, &p, &p_low, &s, &s_low, grad != NULL, &y);
@@ -383,14 +411,16 @@ static inline void OF(fastce_few_sums)(REAL *b, ptrdiff_t steps, const ptrdiff_t
                 __builtin_prefetch(result + i * result_step + l, 1);
                 __builtin_prefetch(result + (i + pair) * result_step + l, 1);
             }
-            const VEC e = OF(fastce_exp_vector)(OP(max)(low, OP(loadu)(x)), shift);
-            VEC f = zero;
-            OP(storeu)(x, e);
+            VEC e[2] = {OP(max)(low, OP(loadu)(x)), zero};
             if (pair) {
-                f = OF(fastce_exp_vector)(OP(max)(low, OP(loadu)(x + FASTCE_LANES)), shift);
-                OP(storeu)(x + FASTCE_LANES, f);
+                e[1] = OP(max)(low, OP(loadu)(x + FASTCE_LANES));
+                OF(fastce_exps)(2, e, shift);
+                OP(storeu)(x + FASTCE_LANES, e[1]);
+            } else {
+                e[0] = OF(fastce_exp_vector)(e[0], shift);
             }
-            OF(fastce_add_pair)(e, f, &s, &q);
+            OP(storeu)(x, e[0]);
+            OF(fastce_add_pair)(e[0], e[1], &s, &q);
         }
         s = OP(sub)(s, start);
         VEC total = OP(add)(s, q), lost = OP(sub)(q, OP(sub)(total, s)), tail;

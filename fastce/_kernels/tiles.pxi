@@ -58,11 +58,11 @@ cdef extern from "exp_lanes.h" nogil:
                         const float* result, Py_ssize_t result_step, float* total,
                         float* lost)
     void fastce_sweep_run_d(const double* x, Py_ssize_t count, Py_ssize_t masked, double low,
-                            double magic, double anchor, const double* ahead, double* out,
-                            fastce_pending* pending, double* total, double* lost)
+                            double magic, double anchor, const double* ahead, double* top,
+                            double* out, fastce_pending* pending, double* total, double* lost)
     void fastce_sweep_run_f(const float* x, Py_ssize_t count, Py_ssize_t masked, float low,
-                            float magic, float anchor, const float* ahead, float* out,
-                            fastce_pending* pending, float* total, float* lost)
+                            float magic, float anchor, const float* ahead, float* top,
+                            float* out, fastce_pending* pending, float* total, float* lost)
     void fastce_sigmoid_d(const double* x, double* out, Py_ssize_t n, double least, double magic,
                           double up)
     void fastce_sigmoid_f(const float* x, float* out, Py_ssize_t n, float least, float magic,
@@ -621,12 +621,13 @@ cdef inline void add_chunk(const real* s, const real* q, bint first, real* total
 
 
 cdef inline void sweep_run(const real* x, Py_ssize_t count, Py_ssize_t masked, real centre,
-                           real low, real magic, real anchor, const real* ahead, real* out,
-                           real* b, fastce_pending* pending, bint first, real* total,
+                           real low, real magic, real anchor, const real* ahead, real* top,
+                           real* out, real* b, fastce_pending* pending, bint first, real* total,
                            real* lost) noexcept nogil:
     # `sweep` of a chunk of one row that is a run of memory, from x to out, which may be x, or NULL;
     # as if x[masked] were -inf. b is room for a chunk, and may be x. Meanwhile a part is written of
-    # the row that is pending, if it is not NULL.
+    # the row that is pending, if it is not NULL; and `max_run` goes over `ahead`, as far as `count`,
+    # if `top` is not NULL.
     cdef Py_ssize_t step, i, l, rest
     cdef bint whole
     cdef real s[LANES]
@@ -640,18 +641,22 @@ cdef inline void sweep_run(const real* x, Py_ssize_t count, Py_ssize_t masked, r
         x = b
     if FASTCE_HAS_EXP_LANES:
         if real is double:
-            fastce_sweep_run_d(x, count, masked, low, magic, anchor, ahead, out, pending, s, q)
+            fastce_sweep_run_d(x, count, masked, low, magic, anchor, ahead, top, out, pending, s,
+                               q)
         else:
-            fastce_sweep_run_f(x, count, masked, low, magic, anchor, ahead, out, pending, s, q)
+            fastce_sweep_run_f(x, count, masked, low, magic, anchor, ahead, top, out, pending, s,
+                               q)
     else:
         fill_lanes(s, anchor)
         fill_lanes(q, <real> 0.0)
         for step in range((count + 2 * LANES - 1) // (2 * LANES)):
             i = step * 2 * LANES
-            for l in range(<Py_ssize_t> (2 * LANES * sizeof(real)) // 64):
-                if ahead != NULL:
-                    FASTCE_PREFETCH(<const char*> (ahead + i) + 64 * l)
             rest = min(count - i, <Py_ssize_t> 2 * LANES)
+            if top != NULL:
+                max_run(ahead + i, rest, top)
+            elif ahead != NULL:
+                for l in range(<Py_ssize_t> (2 * LANES * sizeof(real)) // 64):
+                    FASTCE_PREFETCH(<const char*> (ahead + i) + 64 * l)
             whole = rest == 2 * LANES and not i <= masked < i + 2 * LANES
             source = x + i
             if not whole:
