@@ -31,6 +31,7 @@ cdef enum:
     ROOM_STEPS = 1024               # of a tile that is whole in a buffer from `make_room`
     STREAMED_BYTES = 1 << 21        # of the smallest result of many rows that is streamed
     STREAMED_LONG = 1 << 24         # of rows in turn
+    FOUND_BYTES = 1 << 23           # of the largest result that is near while `Found` fills
     PILE_ROWS = 8                   # of a batch of rows in turn, if their e_j wait
     ALIGNED_ROWS = 256              # side by side, and more: their batches start where lines do
 
@@ -78,6 +79,12 @@ cdef inline Py_ssize_t batch_count(const Geometry* g, const Work* work) noexcept
     return (rows + 2 * size - work.lead - 1) // size if rows > 0 else 0
 
 
+cdef inline bint has_pile(const Work* work, const Geometry* g, const Array3* y) noexcept nogil:
+    # Whether the e_j of long rows wait.
+    return (not work.beside and work.streamed and y.k == 1
+            and BATCH_ITEMS // PILE_ROWS <= g.k <= BATCH_ITEMS)
+
+
 cdef Work work_on(const Geometry* g, const Array3* x, const Array3* y, bint wide) noexcept nogil:
     # For logits x and results y, whose data may be NULL.
     cdef Work work
@@ -95,7 +102,8 @@ cdef Work work_on(const Geometry* g, const Array3* x, const Array3* y, bint wide
     work.size = 0
     work.memory = work.room = NULL
     work.found = NULL
-    if not work.beside and work.count > work.threads:
+    if FASTCE_HAS_EXP_LANES and not work.beside and work.count > work.threads and (
+            y.data == NULL or g.outer * g.k * item <= FOUND_BYTES or has_pile(&work, g, y)):
         work.found = <Found*> malloc(work.threads * sizeof(Found))
     if work.found != NULL:
         memset(work.found, -1, work.threads * sizeof(Found))
@@ -109,8 +117,7 @@ cdef void make_room(Work* work, const Geometry* g, const Array3* y, bint wide) n
     cdef int thread
     if work.beside and CHUNK < g.k <= ROOM_STEPS:
         work.size = g.k * LANES * item
-    elif not work.beside and work.streamed and y.k == 1 \
-            and BATCH_ITEMS // PILE_ROWS <= g.k <= BATCH_ITEMS:
+    elif has_pile(work, g, y):
         work.size = pile_bytes() + 2 * BATCH_ITEMS * item
     if work.size > 0:
         work.memory = malloc(work.threads * work.size + 63)

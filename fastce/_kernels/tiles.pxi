@@ -627,7 +627,7 @@ cdef inline void sweep_run(const real* x, Py_ssize_t count, Py_ssize_t masked, r
     # `sweep` of a chunk of one row that is a run of memory, from x to out, which may be x, or NULL;
     # as if x[masked] were -inf. b is room for a chunk, and may be x. Meanwhile a part is written of
     # the row that is pending, if it is not NULL; and `max_run` goes over `ahead`, as far as `count`,
-    # if `top` is not NULL.
+    # if `top` is not NULL, as it may be with AVX-512.
     cdef Py_ssize_t step, i, l, rest
     cdef bint whole
     cdef real s[LANES]
@@ -651,12 +651,10 @@ cdef inline void sweep_run(const real* x, Py_ssize_t count, Py_ssize_t masked, r
         fill_lanes(q, <real> 0.0)
         for step in range((count + 2 * LANES - 1) // (2 * LANES)):
             i = step * 2 * LANES
-            rest = min(count - i, <Py_ssize_t> 2 * LANES)
-            if top != NULL:
-                max_run(ahead + i, rest, top)
-            elif ahead != NULL:
-                for l in range(<Py_ssize_t> (2 * LANES * sizeof(real)) // 64):
+            for l in range(<Py_ssize_t> (2 * LANES * sizeof(real)) // 64):
+                if ahead != NULL:
                     FASTCE_PREFETCH(<const char*> (ahead + i) + 64 * l)
+            rest = min(count - i, <Py_ssize_t> 2 * LANES)
             whole = rest == 2 * LANES and not i <= masked < i + 2 * LANES
             source = x + i
             if not whole:
