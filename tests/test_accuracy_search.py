@@ -405,6 +405,15 @@ def test_sums_do_not_grow(kind, k, dtype):
     assert error(grad, p) <= 4
 
 
+@dtypes
+def test_sum_of_losses_of_both_signs(dtype):
+    """What is left when large losses cancel is not lost."""
+    log_p = np.zeros((64, 2), dtype)
+    log_p[[0, 1, 32, 63], 0] = -1e10, 1e10, -1e-8, -1e-9
+    total = fastce.nll_loss(log_p, np.zeros(64, int), reduction="sum")
+    assert total == pytest.approx(1.1e-8, rel=1e-6)
+
+
 def exact_mean(values):
     """Give the mean of many numbers, rounded once."""
     chunks = (chunk.tolist() for chunk in np.array_split(values, 100))

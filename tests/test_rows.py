@@ -109,15 +109,24 @@ def test_rows_of_any_size_in_turn(size, temperature, dtype):
     odd = slice(n // 2 - 3, n // 2 + 4)
     logits[odd] = odd_rows(logits[odd], np.maximum(target[odd], 0))[0]
 
-    def results(rows):
+    def results(rows, *, in_place=False):
+        x, y = logits[rows].copy(), logits[rows].copy()
         loss = fastce.cross_entropy.value_and_grad(
-            logits[rows], target[rows], reduction="none", temperature=temperature
+            x,
+            target[rows],
+            reduction="none",
+            temperature=temperature,
+            out=x if in_place else None,
         )
-        return *loss, fastce.softmax(logits[rows]), fastce.logsumexp(logits[rows])
+        p = fastce.softmax(y, out=y if in_place else None)
+        return *loss, p, fastce.logsumexp(logits[rows])
 
-    together = results(slice(None))
-    for i in range(n):
-        assert_same_bits(tuple(part[i : i + 1] for part in together), results(slice(i, i + 1)))
+    alone = [results(slice(i, i + 1)) for i in range(n)]
+    want = tuple(np.concatenate(part) for part in zip(*alone, strict=True))
+    for count in (1, 2):
+        fastce.set_num_threads(count)
+        assert_same_bits(results(slice(None)), want)
+        assert_same_bits(results(slice(None), in_place=True), want)
 
 
 # Results beyond a few megabytes are written in another way: of few classes, of some more, side by

@@ -31,7 +31,7 @@ cdef enum:
     ROOM_STEPS = 1024               # of a tile that is whole in a buffer from `make_room`
     STREAMED_BYTES = 1 << 21        # of the smallest result of many rows that is streamed
     STREAMED_LONG = 1 << 24         # of rows in turn
-    FOUND_BYTES = 1 << 23           # of the largest result that is near while `Found` fills
+    NEAR_BYTES = 1 << 23            # a larger result is out of the caches: no time to look ahead
     PILE_ROWS = 8                   # of a batch of rows in turn, if their e_j wait
     ALIGNED_ROWS = 256              # side by side, and more: their batches start where lines do
 
@@ -54,8 +54,9 @@ cdef inline size_t pile_bytes() noexcept nogil:
     return (sizeof(Pile) + 63) // 64 * 64
 
 
-cdef struct Found:
-    # The largest logits of rows that a thread is to come to, found on the way to them.
+cdef struct TopsAhead:
+    # The largest logits, not yet divided by the temperature, of rows that a thread is to come to,
+    # found while it computed the e_j of others.
     Py_ssize_t row[LANES]           # their numbers; -1 where there is none
     double top[LANES]
 
@@ -70,19 +71,13 @@ cdef struct Work:
     size_t size                     # bytes of a thread's buffer
     void* memory                    # of the buffers, or NULL
     char* room                      # where the first starts
-    Found* found                    # by thread, or NULL
+    TopsAhead* tops_ahead           # by thread, or NULL
 
 
 cdef inline Py_ssize_t batch_count(const Geometry* g, const Work* work) noexcept nogil:
     cdef Py_ssize_t size = batch_size(g, work.beside)
     cdef Py_ssize_t rows = g.outer * g.inner
     return (rows + 2 * size - work.lead - 1) // size if rows > 0 else 0
-
-
-cdef inline bint has_pile(const Work* work, const Geometry* g, const Array3* y) noexcept nogil:
-    # Whether the e_j of long rows wait.
-    return (not work.beside and work.streamed and y.k == 1
-            and BATCH_ITEMS // PILE_ROWS <= g.k <= BATCH_ITEMS)
 
 
 cdef Work work_on(const Geometry* g, const Array3* x, const Array3* y, bint wide) noexcept nogil:
@@ -101,12 +96,7 @@ cdef Work work_on(const Geometry* g, const Array3* x, const Array3* y, bint wide
     work.threads = outer_team(g, work.count, work.beside)
     work.size = 0
     work.memory = work.room = NULL
-    work.found = NULL
-    if FASTCE_HAS_EXP_LANES and not work.beside and work.count > work.threads and (
-            y.data == NULL or g.outer * g.k * item <= FOUND_BYTES or has_pile(&work, g, y)):
-        work.found = <Found*> malloc(work.threads * sizeof(Found))
-    if work.found != NULL:
-        memset(work.found, -1, work.threads * sizeof(Found))
+    work.tops_ahead = NULL
     return work
 
 
@@ -117,7 +107,8 @@ cdef void make_room(Work* work, const Geometry* g, const Array3* y, bint wide) n
     cdef int thread
     if work.beside and CHUNK < g.k <= ROOM_STEPS:
         work.size = g.k * LANES * item
-    elif has_pile(work, g, y):
+    elif not work.beside and work.streamed and y.k == 1 \
+            and BATCH_ITEMS // PILE_ROWS <= g.k <= BATCH_ITEMS:
         work.size = pile_bytes() + 2 * BATCH_ITEMS * item
     if work.size > 0:
         work.memory = malloc(work.threads * work.size + 63)
@@ -138,7 +129,7 @@ cdef void clear_room(Work* work, bint wide) noexcept nogil:
             else:
                 finish[float](pile_of(work, thread), 0)
     free(work.memory)
-    free(work.found)
+    free(work.tops_ahead)
 
 
 cdef inline void* room_of(const Work* work, int thread) noexcept nogil:
@@ -149,8 +140,20 @@ cdef inline Pile* pile_of(const Work* work, int thread) noexcept nogil:
     return <Pile*> room_of(work, thread)
 
 
-cdef inline Found* found_by(const Work* work, int thread) noexcept nogil:
-    return NULL if work.found == NULL else work.found + thread
+cdef void look_ahead(Work* work, const Geometry* g, const Array3* x, const Array3* y,
+                     bint wide) noexcept nogil:
+    # After make_room: memory for what is known of later rows, if that pays. To be freed.
+    cdef size_t item = sizeof(double) if wide else sizeof(float)
+    if FASTCE_HAS_EXP_LANES and not work.beside and work.count > work.threads \
+            and rows_are_near(x, g) and (y.data == NULL or work.room != NULL
+                                       or g.outer * g.k * item <= NEAR_BYTES):
+        work.tops_ahead = <TopsAhead*> malloc(work.threads * sizeof(TopsAhead))
+    if work.tops_ahead != NULL:
+        memset(work.tops_ahead, -1, work.threads * sizeof(TopsAhead))
+
+
+cdef inline TopsAhead* tops_ahead_of(const Work* work, int thread) noexcept nogil:
+    return NULL if work.tops_ahead == NULL else work.tops_ahead + thread
 
 
 cdef inline Tile batch_number(const Geometry* g, Py_ssize_t t, const Work* work) noexcept nogil:
@@ -371,9 +374,9 @@ cdef inline real largest(const real* x, Span* span, const Tile* tile, Py_ssize_t
 
 cdef inline void batch_load(const real* x, const Array3* xa, const Geometry* g, const Tile* batch,
                             const Py_ssize_t* target, const real* target_x, real* b, real* top,
-                            const Found* found, layout how) noexcept nogil:
+                            const TopsAhead* tops_ahead, layout how) noexcept nogil:
     # The largest logit of each row but for its target (0 if that is IGNORED) into `top`. For many
-    # rows, the logits into b, the targets masked. `found` may be NULL.
+    # rows, the logits into b, the targets masked. tops_ahead may be NULL.
     cdef Py_ssize_t r, chunk, start, steps
     cdef real* part
     cdef Span span
@@ -394,8 +397,8 @@ cdef inline void batch_load(const real* x, const Array3* xa, const Geometry* g, 
                 continue
             tile = row_of(batch, r)
             place(xa, g, &tile, &span)
-            if found != NULL and found.row[r] == tile.first:
-                top[r] = <real> found.top[r] / <real> span.divisor
+            if tops_ahead != NULL and tops_ahead.row[r] == tile.first:
+                top[r] = <real> tops_ahead.top[r] / <real> span.divisor
             else:
                 top[r] = largest(x, &span, &tile, g.k, <Py_ssize_t> -1)
             if target != NULL and top[r] == target_x[r]:
@@ -478,13 +481,15 @@ cdef inline Py_ssize_t first_equal(const real* x, Py_ssize_t count, real value) 
     return i
 
 
+cdef inline bint rows_are_near(const Array3* a, const Geometry* g) noexcept nogil:
+    # Whether rows are runs of memory that follow each other and are not too long.
+    return a.k == 1 and g.inner == 1 and a.outer == g.k and g.k <= AHEAD_ITEMS
+
+
 cdef inline const real* near_row(const real* x, const Array3* a, const Geometry* g,
                                  Py_ssize_t row) noexcept nogil:
-    # Where a row starts, if rows are runs of memory that follow each other and are not too long.
-    # (It may be beyond the array: then it is for prefetching only.)
-    if x == NULL or a.k != 1 or g.inner != 1 or a.outer != g.k or g.k > AHEAD_ITEMS:
-        return NULL
-    return x + row * g.k
+    # Where a row starts, if rows_are_near. (It may be beyond the array: then only for prefetching.)
+    return x + row * g.k if x != NULL and rows_are_near(a, g) else NULL
 
 
 cdef inline const real* near_tile(const real* x, const Array3* a, const Geometry* g,
@@ -571,7 +576,8 @@ cdef void sweep_section(const real* x, const Span* xs, const Tile* tile, Py_ssiz
         to = out + os.lane[0] + start * LANES if os.unit else b
         sweep_run(run, count, masked - start * LANES, centre, low, magic, anchor,
                   ahead + start * LANES if ahead != NULL else NULL, top,
-                  to if out != NULL else NULL, b, pending, chunk == section_start(tile, s), sums, rests)
+                  to if out != NULL else NULL, b, pending, chunk == section_start(tile, s), sums,
+                  rests)
         if out != NULL and not os.unit:
             store(out, os, tile, start, min(tile.steps - start, <Py_ssize_t> CHUNK),
                   <const real*> b)
@@ -619,11 +625,11 @@ cdef inline void sweep_row(const real* x, const Array3* xa, const Geometry* g, c
 cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, const Tile* batch,
                             const Py_ssize_t* target, const real* centre, const real* low,
                             const real* magic, const real* anchor, bint far, real* b, real* out,
-                            const Array3* oa, Pile* pile, Found* found, real* total, real* lost,
-                            layout how) noexcept nogil:
+                            const Array3* oa, Pile* pile, TopsAhead* tops_ahead, real* total,
+                            real* lost, layout how) noexcept nogil:
     # The sum of the e_j in each row, but for its target. The e_j themselves are in b for many rows
-    # that are whole, and else in `out`, if it is not NULL. The pile may be NULL; so may `found`,
-    # which gets the largest logits of the next batch.
+    # that are whole, and else in `out`, if it is not NULL. The pile may be NULL; so may
+    # tops_ahead, which gets those of the next batch.
     cdef Py_ssize_t r, next_row
     cdef Tile tile
     cdef const real* ahead
@@ -642,7 +648,7 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
             next_row = tile.first + batch.rows
             ahead = near_row(x, xa, g, next_row)
             top = NULL
-            if found != NULL and ahead != NULL and next_row < g.outer:
+            if tops_ahead != NULL and ahead != NULL and next_row < g.outer:
                 top = tops
                 fill_lanes(tops, -<real> INFINITY)
             sweep_row(x, xa, g, &tile, target[r] if target != NULL else <Py_ssize_t> -1, centre[r],
@@ -650,8 +656,8 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
                       &pile.row[r] if pile != NULL and r < pile.count else NULL, &total[r],
                       &lost[r])
             if top != NULL:
-                found.row[r] = next_row
-                found.top[r] = lanes_max(tops)
+                tops_ahead.row[r] = next_row
+                tops_ahead.top[r] = lanes_max(tops)
     settle(total, lost, lanes_of(batch, total[0]))
 
 

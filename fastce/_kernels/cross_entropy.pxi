@@ -223,7 +223,7 @@ cdef inline void store_values(real* value, Py_ssize_t rows, const Py_ssize_t* ta
             value[l] = <real> 0.0 if target[l] == IGNORED else cost[l]
 
 
-cdef void index_batch(const Xent* a, const Tile* batch, void* room, Found* found, real kind,
+cdef void index_batch(const Xent* a, const Tile* batch, void* room, TopsAhead* tops_ahead, real kind,
                       layout how) noexcept nogil:
     # Value and gradient where the targets are classes. (With label smoothing, where the other classes
     # have coefficients, dense_batches.pxi does its part.)
@@ -298,7 +298,8 @@ cdef void index_batch(const Xent* a, const Tile* batch, void* room, Found* found
             load_few(a, batch, target, step_of_target, b, below, target_x)
         else:
             take_at(x, &a.x, &a.g, batch, target, target_x)
-            batch_load(x, &a.x, &a.g, batch, target, target_x, b, below, found, how)
+            batch_load(x, &a.x, &a.g, batch, target, target_x, b, below,
+                       tops_ahead, how)
         for l in range(lanes):
             m[l] = target_x[l] if target_x[l] > below[l] else below[l]
         choose_anchor(below, m, lanes, anchor)
@@ -320,7 +321,7 @@ cdef void index_batch(const Xent* a, const Tile* batch, void* room, Found* found
         e = wait_in(pile, &a.g, batch, kind, &waiting)
     if not fused:
         batch_sums(x, &a.x, &a.g, batch, target, centre, low, magic, anchor, far, b, e, &waiting,
-                   pile, found, rest, rest_low, how)
+                   pile, tops_ahead, rest, rest_low, how)
         for l in range(lanes):
             y = target_x[l] - centre[l]
             target_e[l] = exp_parts(low[l] if low[l] > y else y, magic[l], &target_low[l])
@@ -786,10 +787,10 @@ cdef inline bint in_batches(const Xent* a) noexcept nogil:
     return a.probabilities.data == NULL or a.weight == NULL
 
 
-cdef inline void xent_batch(const Xent* a, const Tile* batch, void* room, Found* found, real kind,
+cdef inline void xent_batch(const Xent* a, const Tile* batch, void* room, TopsAhead* tops_ahead, real kind,
                             layout how) noexcept nogil:
     if by_index(a):
-        index_batch(a, batch, room, found, kind, how)
+        index_batch(a, batch, room, tops_ahead, kind, how)
     elif a.v.data != NULL:
         product_batch(a, batch, kind, how)
     else:
@@ -801,7 +802,7 @@ cdef inline void xent_number(const Xent* a, const Work* work, Py_ssize_t t, int 
     # Batch number t, or tile number t.
     cdef Tile tile
     cdef void* room = room_of(work, thread)
-    cdef Found* found = found_by(work, thread)
+    cdef TopsAhead* tops_ahead
     if not in_batches(a):
         tile = tile_number(&a.g, t, work.beside)
         if wide:
@@ -810,15 +811,16 @@ cdef inline void xent_number(const Xent* a, const Work* work, Py_ssize_t t, int 
             xent_tile[float](a, &tile, 0)
         return
     tile = batch_number(&a.g, t, work)
+    tops_ahead = tops_ahead_of(work, thread)
     if work.beside:
         if wide:
-            xent_batch[double, many](a, &tile, room, found, 0, 0)
+            xent_batch[double, many](a, &tile, room, tops_ahead, 0, 0)
         else:
-            xent_batch[float, many](a, &tile, room, found, 0, 0)
+            xent_batch[float, many](a, &tile, room, tops_ahead, 0, 0)
     elif wide:
-        xent_batch[double, in_turn](a, &tile, room, found, 0, 0)
+        xent_batch[double, in_turn](a, &tile, room, tops_ahead, 0, 0)
     else:
-        xent_batch[float, in_turn](a, &tile, room, found, 0, 0)
+        xent_batch[float, in_turn](a, &tile, room, tops_ahead, 0, 0)
 
 
 cdef void xent_run(const Xent* a, bint wide) noexcept nogil:
@@ -833,6 +835,8 @@ cdef void xent_run(const Xent* a, bint wide) noexcept nogil:
     else:
         # Single numbers are written into the results afterwards.
         work.streamed = False
+    if in_batches(a) and by_index(a):
+        look_ahead(&work, &a.g, &a.x, &a.grad, wide)
     if work.threads == 1:
         for t in range(work.count):
             xent_number(a, &work, t, 0, wide)

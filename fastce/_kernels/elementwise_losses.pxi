@@ -395,7 +395,7 @@ cdef void pointwise_piece(const Pointwise* a, Py_ssize_t piece, real kind) noexc
                 for i in range(n):
                     hess[i] = times(w[i], hess[i])
         if a.sums != NULL:
-            add_values(<const real*> value, n, sums, lost)
+            add_values(<const real*> value, n, True, sums, lost)
         if a.value.data != NULL:
             scatter_flat(&a.value, a.columns, start, n, value)
         if a.v.data != NULL:

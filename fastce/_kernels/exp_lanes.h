@@ -1,4 +1,4 @@
-/* exp of LANES values at a time with AVX-512, where a table of 2**(j/16) fits two registers and a
+/* exp of LANES values at a time with AVX-512, where a table of 2**(j/16) fits the registers and a
  * look-up is one instruction: something that no compiler makes of a loop. With
  * y = (n + j/16) ln 2 + r, |r| <= ln(2)/32,
  *
@@ -23,7 +23,8 @@ typedef struct {
     double factor, factor_low, at_masked;
 } fastce_pending;
 
-#if defined(__AVX512F__) && defined(__FMA__) && defined(__GNUC__)
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) \
+    && defined(__AVX512VL__) && defined(__FMA__) && defined(__GNUC__)
 
 #include <immintrin.h>
 #include <math.h>
@@ -37,8 +38,9 @@ typedef struct {
 #define FASTCE_READ_AHEAD 1024      /* items from what is read of rows to come to what is fetched */
 #define FASTCE_WRITE_AHEAD 128      /* items from what is written to what is fetched for it */
 
-/* The bits of T_j, from which j is taken off that is in the bits of n + j/16; and d_j, of float64
- * the first 16 bits, twice, as one bit of n goes with j. */
+/* The bits of T_j, from which j is taken off that is in the bits of n + j/16; and d_j. Of float64
+ * d_j has its first 16 bits only, the others coming from entry 0, and stands there twice: the look-up
+ * goes by five bits, j and the lowest of n. */
 static const int64_t fastce_powers_d[16] = {
     0x0, -0x4aa7930676f1, -0x8d47c382ae85, -0xc785918a9dc8,
     -0xf901f5ce48eb, -0x12159b3edcbde, -0x140252ac9d5d9, -0x154f822b7abd7,
@@ -62,6 +64,7 @@ static const float fastce_rest_f[16] = {
     -1.47196054e-8f, -5.25879512e-9f, -6.12825982e-9f, 5.14060921e-9f,
 };
 
+/* For each of `count` vectors v: */
 #define EACH for (int v = 0; v < count; v++)
 
 /* e**x 2**s is scale (1 + q), as above, for `count` vectors, whose instructions alternate so that

@@ -133,7 +133,7 @@ static inline void OF(fastce_finish)(const fastce_pending *row)
 }
 
 /* `sweep_run` of tiles.pxi, the anchor taken off and the centre 0; meanwhile as much is written of
- * the row that is pending, if one is, and the largest values found of what lies ahead, if `top` is
+ * the row that is pending, if one is, and the largest of `count` items ahead are found, if `top` is
  * not NULL. */
 static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_t masked, REAL low,
                                         REAL magic, REAL anchor, const REAL *ahead, REAL *top,
@@ -189,13 +189,13 @@ static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_
                 (size_t) (masked - i) < 64 ? used & ~((uint64_t) 1 << (masked - i)) : used;
             for (int v = 0; v < FASTCE_LANES / WIDTH; v++) {
                 const ptrdiff_t l = WIDTH * v, m = l + FASTCE_LANES;
-                VEC e = OP(mask_loadu)(least, (MASK) (kept >> l), x + i + l);
-                VEC f = OP(mask_loadu)(least, (MASK) (kept >> m), x + i + m);
-                e = OF(fastce_exp_vector)(OP(max)(least, e), base);
-                f = OF(fastce_exp_vector)(OP(max)(least, f), base);
-                OP(mask_storeu)(to + l, (MASK) (used >> l), e);
-                OP(mask_storeu)(to + m, (MASK) (used >> m), f);
-                OF(fastce_add_pair)(e, f, &s[v % 2], &q[v % 2]);
+                VEC e[2] = {
+                    OP(max)(least, OP(mask_loadu)(least, (MASK) (kept >> l), x + i + l)),
+                    OP(max)(least, OP(mask_loadu)(least, (MASK) (kept >> m), x + i + m))};
+                OF(fastce_exps)(2, e, base);
+                OP(mask_storeu)(to + l, (MASK) (used >> l), e[0]);
+                OP(mask_storeu)(to + m, (MASK) (used >> m), e[1]);
+                OF(fastce_add_pair)(e[0], e[1], &s[v % 2], &q[v % 2]);
             }
         }
     }

@@ -115,7 +115,7 @@ cdef inline void signs_to_infinity(real* row, Py_ssize_t step, Py_ssize_t k) noe
 
 
 cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array3* ya, real* row,
-                        const Tile* batch, void* room, Found* found, real kind,
+                        const Tile* batch, void* room, TopsAhead* tops_ahead, real kind,
                         layout how) noexcept nogil:
     # SOFTMAX, LOGSUMEXP and its backward. x (outer, k, inner); y the same, or row (outer * inner,).
     cdef const real* x = <const real*> xa.data
@@ -147,12 +147,12 @@ cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array
 
     if pile != NULL:
         e = wait_in(pile, g, batch, kind, &waiting)
-    batch_load(x, xa, g, batch, <const Py_ssize_t*> NULL, <const real*> NULL, b, m, found,
-               how)
+    batch_load(x, xa, g, batch, <const Py_ssize_t*> NULL, <const real*> NULL, b, m,
+               tops_ahead, how)
     choose_anchor(m, m, lanes, anchor)
     far = choose_shift(m, lanes, centre, n, low, magic)
     batch_sums(x, xa, g, batch, <const Py_ssize_t*> NULL, centre, low, magic, anchor, far, b, e,
-               &waiting, pile, found, total, lost, how)
+               &waiting, pile, tops_ahead, total, lost, how)
     if op == LOGSUMEXP:
         for l in range(lanes):
             of_row[l] = centre[l] + log_parts(total[l], lost[l], n[l] - lift(kind))
@@ -536,12 +536,12 @@ cdef inline bint op_in_batches(int op) noexcept nogil:
 
 
 cdef inline void any_batch(int op, const Geometry* g, const Array3* x, const Array3* y, real* row,
-                           const Tile* batch, void* room, Found* found, real kind,
+                           const Tile* batch, void* room, TopsAhead* tops_ahead, real kind,
                            layout how) noexcept nogil:
     if op == LOG_SOFTMAX:
         log_softmax_batch(g, x, y, batch, kind, how)
     else:
-        softmax_batch(op, g, x, y, row, batch, room, found, kind, how)
+        softmax_batch(op, g, x, y, row, batch, room, tops_ahead, kind, how)
 
 
 cdef inline void softmax_tile_number(int op, const Geometry* g, const Array3* x, const Array3* y,
@@ -550,7 +550,7 @@ cdef inline void softmax_tile_number(int op, const Geometry* g, const Array3* x,
     # Tile number t, or batch number t.
     cdef Tile tile
     cdef void* room = room_of(work, thread)
-    cdef Found* found = found_by(work, thread)
+    cdef TopsAhead* tops_ahead
     if not op_in_batches(op):
         tile = tile_number(g, t, work.beside)
         if wide:
@@ -559,15 +559,16 @@ cdef inline void softmax_tile_number(int op, const Geometry* g, const Array3* x,
             entropy_tile[float](g, x, <float*> row, &tile, 0)
         return
     tile = batch_number(g, t, work)
+    tops_ahead = tops_ahead_of(work, thread)
     if work.beside:
         if wide:
-            any_batch[double, many](op, g, x, y, <double*> row, &tile, room, found, 0, 0)
+            any_batch[double, many](op, g, x, y, <double*> row, &tile, room, tops_ahead, 0, 0)
         else:
-            any_batch[float, many](op, g, x, y, <float*> row, &tile, room, found, 0, 0)
+            any_batch[float, many](op, g, x, y, <float*> row, &tile, room, tops_ahead, 0, 0)
     elif wide:
-        any_batch[double, in_turn](op, g, x, y, <double*> row, &tile, room, found, 0, 0)
+        any_batch[double, in_turn](op, g, x, y, <double*> row, &tile, room, tops_ahead, 0, 0)
     else:
-        any_batch[float, in_turn](op, g, x, y, <float*> row, &tile, room, found, 0, 0)
+        any_batch[float, in_turn](op, g, x, y, <float*> row, &tile, room, tops_ahead, 0, 0)
 
 
 cdef void array3(object array, Array3* out):
@@ -611,6 +612,7 @@ cdef void softmax_run(int op, const Geometry* g, const Array3* x, const Array3* 
         # (The backward of logsumexp goes over rows once more, which must not wait in a pile.)
         work.streamed = work.streamed and (work.beside or op == SOFTMAX)
         make_room(&work, g, y, wide)
+        look_ahead(&work, g, x, y, wide)
     if work.threads == 1:
         for t in range(work.count):
             softmax_tile_number(op, g, x, y, row, &work, t, 0, wide)

@@ -14,24 +14,27 @@ cdef double lanes_total(const double* total, const double* lost) noexcept nogil:
     return high + low if low == low else high
 
 
-cdef inline void add_values(const real* value, Py_ssize_t n, double* sums,
+cdef inline void add_values(const real* value, Py_ssize_t n, bint positive, double* sums,
                             double* lost) noexcept nogil:
-    # sums + lost += the values, by lanes. Of float32, whose sum of two has room in a float64, two
-    # are added first.
+    # sums + lost += the values, by lanes. Of float32 that is nowhere negative two are added first:
+    # as float64, that loses next to nothing of their sum.
     cdef double lane[LANES]
-    cdef Py_ssize_t step = LANES if real is double else 2 * LANES
+    cdef bint pairs = positive and real is float
+    cdef Py_ssize_t step = 2 * LANES if pairs else LANES
     cdef Py_ssize_t i, l
     for i in range(n // step):
         for l in range(LANES):
-            if real is double:
-                lane[l] = value[i * step + l]
-            else:
-                lane[l] = <double> value[i * step + l] + <double> value[i * step + LANES + l]
+            lane[l] = value[i * step + l]
+            if pairs:
+                lane[l] = lane[l] + <double> value[i * step + LANES + l]
         two_sum(sums, lost, lane)
-    fill_lanes(lane, 0.0)
-    for i in range(n // step * step, n):
-        lane[i % LANES] += value[i]
-    two_sum(sums, lost, lane)
+    i = n // step * step
+    while i < n:
+        fill_lanes(lane, 0.0)
+        for l in range(min(n - i, <Py_ssize_t> LANES)):
+            lane[l] = value[i + l]
+        two_sum(sums, lost, lane)
+        i += LANES
 
 
 cdef double sum_of(const real* x, Py_ssize_t n) noexcept nogil:
@@ -41,7 +44,7 @@ cdef double sum_of(const real* x, Py_ssize_t n) noexcept nogil:
         return x[0]
     fill_lanes(total, 0.0)
     fill_lanes(lost, 0.0)
-    add_values(x, n, total, lost)
+    add_values(x, n, False, total, lost)
     return lanes_total(total, lost)
 
 

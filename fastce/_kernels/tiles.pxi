@@ -626,8 +626,8 @@ cdef inline void sweep_run(const real* x, Py_ssize_t count, Py_ssize_t masked, r
                            real* lost) noexcept nogil:
     # `sweep` of a chunk of one row that is a run of memory, from x to out, which may be x, or NULL;
     # as if x[masked] were -inf. b is room for a chunk, and may be x. Meanwhile a part is written of
-    # the row that is pending, if it is not NULL; and `max_run` goes over `ahead`, as far as `count`,
-    # if `top` is not NULL, as it may be with AVX-512.
+    # the row that is pending, if it is not NULL; and `top` becomes, by lanes, the largest of itself
+    # and of `count` items ahead. (Without AVX-512 it must be NULL.)
     cdef Py_ssize_t step, i, l, rest
     cdef bint whole
     cdef real s[LANES]
