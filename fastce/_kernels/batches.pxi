@@ -629,7 +629,7 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
                             real* lost, layout how) noexcept nogil:
     # The sum of the e_j in each row, but for its target. The e_j themselves are in b for many rows
     # that are whole, and else in `out`, if it is not NULL. The pile may be NULL; so may
-    # tops_ahead, which gets those of the next batch.
+    # tops_ahead, which gets the largest logits of the next batch.
     cdef Py_ssize_t r, next_row
     cdef Tile tile
     cdef const real* ahead

@@ -223,8 +223,8 @@ cdef inline void store_values(real* value, Py_ssize_t rows, const Py_ssize_t* ta
             value[l] = <real> 0.0 if target[l] == IGNORED else cost[l]
 
 
-cdef void index_batch(const Xent* a, const Tile* batch, void* room, TopsAhead* tops_ahead, real kind,
-                      layout how) noexcept nogil:
+cdef void index_batch(const Xent* a, const Tile* batch, void* room, TopsAhead* tops_ahead,
+                      real kind, layout how) noexcept nogil:
     # Value and gradient where the targets are classes. (With label smoothing, where the other classes
     # have coefficients, dense_batches.pxi does its part.)
     cdef const real* x = <const real*> a.x.data
@@ -298,8 +298,7 @@ cdef void index_batch(const Xent* a, const Tile* batch, void* room, TopsAhead* t
             load_few(a, batch, target, step_of_target, b, below, target_x)
         else:
             take_at(x, &a.x, &a.g, batch, target, target_x)
-            batch_load(x, &a.x, &a.g, batch, target, target_x, b, below,
-                       tops_ahead, how)
+            batch_load(x, &a.x, &a.g, batch, target, target_x, b, below, tops_ahead, how)
         for l in range(lanes):
             m[l] = target_x[l] if target_x[l] > below[l] else below[l]
         choose_anchor(below, m, lanes, anchor)
@@ -787,8 +786,8 @@ cdef inline bint in_batches(const Xent* a) noexcept nogil:
     return a.probabilities.data == NULL or a.weight == NULL
 
 
-cdef inline void xent_batch(const Xent* a, const Tile* batch, void* room, TopsAhead* tops_ahead, real kind,
-                            layout how) noexcept nogil:
+cdef inline void xent_batch(const Xent* a, const Tile* batch, void* room, TopsAhead* tops_ahead,
+                            real kind, layout how) noexcept nogil:
     if by_index(a):
         index_batch(a, batch, room, tops_ahead, kind, how)
     elif a.v.data != NULL:

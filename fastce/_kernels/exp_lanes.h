@@ -14,8 +14,8 @@
 
 #include <stddef.h>
 
-/* A row out[j] = e[j] (factor + factor_low), but out[masked] = at_masked unless `masked` is negative.
- * Written is what lies before `done`, from the first line of memory on. */
+/* A row out[j] = e[j] (factor + factor_low), but out[masked] = at_masked unless `masked` is
+ * negative. Written is what lies before `done`, from the first line of memory on. */
 typedef struct {
     const void *e;
     void *out;
@@ -39,8 +39,8 @@ typedef struct {
 #define FASTCE_WRITE_AHEAD 128      /* items from what is written to what is fetched for it */
 
 /* The bits of T_j, from which j is taken off that is in the bits of n + j/16; and d_j. Of float64
- * d_j has its first 16 bits only, the others coming from entry 0, and stands there twice: the look-up
- * goes by five bits, j and the lowest of n. */
+ * d_j has its first 16 bits only, the others coming from entry 0, and stands there twice: the
+ * look-up goes by five bits, j and the lowest of n. */
 static const int64_t fastce_powers_d[16] = {
     0x0, -0x4aa7930676f1, -0x8d47c382ae85, -0xc785918a9dc8,
     -0xf901f5ce48eb, -0x12159b3edcbde, -0x140252ac9d5d9, -0x154f822b7abd7,
