@@ -24,7 +24,6 @@ ctypedef fused layout:
 
 
 cdef enum:
-    FEW_TARGETS = 24                # classes; beyond, targets are looked up one by one
     BATCH_ITEMS = 16384             # a batch of long rows and its results stay near the processor
     AHEAD_ITEMS = 65536             # a row longer than this is not fetched ahead
     SECTIONS = 64                   # of a row of more than so many chunks
@@ -787,84 +786,3 @@ cdef inline void take_at(const real* x, const Array3* xa, const Geometry* g, con
     if xa.divisor != 1:
         for l in range(LANES):
             value[l] = value[l] / <real> xa.divisor
-
-
-# Rows of no more than FEW_TARGETS classes, all of a tile in a buffer.
-
-cdef inline bint are_fused(const Geometry* g, const void* class_weight,
-                           double smoothing) noexcept nogil:
-    # Whether few_sums will do for a tile of many rows. (Class weights and smoothing together give
-    # every class a coefficient of its own.)
-    return FASTCE_HAS_EXP_LANES and g.k <= FEW_TARGETS and (class_weight == NULL or smoothing == 0)
-
-
-cdef inline void few_sums(const real* x, const Array3* xa, const real* out, const Array3* oa,
-                          const Geometry* g, const Tile* batch, const Py_ssize_t* target,
-                          const real* step_of_target, real* b, real* target_x, real* centre,
-                          real* n, real* target_e, real* target_low, real* rest, real* rest_low,
-                          real* cost) noexcept nogil:
-    # With AVX-512: what load_few (cross_entropy.pxi), choose_anchor, choose_shift, batch_sums and
-    # exp_parts lead to; the e_j are in b. Also, if it is not NULL, cost = the sum of
-    # n ln2_high + centre - x_j but for the target. (A target is given as both an index and a real.)
-    cdef Py_ssize_t x_step
-    cdef Py_ssize_t out_step = 0
-    cdef const real* ahead = near_tile(x, xa, g, batch, LANES, &x_step)
-    cdef const real* result = NULL
-    cdef Span span
-    if out != NULL:
-        place(oa, g, batch, &span)
-        if is_fetched(out, &span, batch):
-            result = near_tile(out, oa, g, batch, 0, &out_step)
-    place(xa, g, batch, &span)
-    load(x, &span, batch, 0, batch.steps, -<real> INFINITY, b)
-    if real is double:
-        fastce_few_sums_d(b, batch.steps, target, step_of_target, ahead, x_step, result, out_step,
-                          target_x, centre, n, target_e, target_low, rest, rest_low, cost)
-    else:
-        fastce_few_sums_f(b, batch.steps, target, step_of_target, ahead, x_step, result, out_step,
-                          target_x, centre, n, target_e, target_low, rest, rest_low, cost)
-
-
-cdef inline void store_few(real* out, const Array3* oa, const Geometry* g, const Tile* batch,
-                           const Py_ssize_t* target, const real* step_of_target, real* b,
-                           const real* factor, const real* factor_low, const real* shift,
-                           const real* at_target) noexcept nogil:
-    # out = b times the sum of two factors + shift, but at_target at the target's step, and nothing
-    # where the target is DONE.
-    cdef Span span
-    cdef Py_ssize_t i, l
-    cdef bint any_done = False
-    cdef real y
-    cdef real run[(FEW_TARGETS + 1) * LANES]
-    cdef real* first
-    place(oa, g, batch, &span)
-    first = out + span.lane[0]
-    for l in range(batch.rows):
-        any_done |= target[l] == DONE
-    if FASTCE_HAS_EXP_LANES and rows_follow(&span, batch):
-        if real is double:
-            fastce_few_rows_d(run, batch.steps, b, factor, factor_low, shift, step_of_target,
-                              at_target)
-        else:
-            fastce_few_rows_f(run, batch.steps, b, factor, factor_low, shift, step_of_target,
-                              at_target)
-        for l in range(batch.rows if any_done else 0):
-            if target[l] == DONE:
-                memcpy(run + l * g.k, first + l * g.k, g.k * sizeof(real))
-        write_run(first, run, batch)
-    elif FASTCE_HAS_EXP_LANES and span.unit and not any_done:
-        if real is double:
-            fastce_few_planes_d(first, span.step, batch.steps, b, factor, factor_low, shift,
-                                step_of_target, at_target,
-                                takes_lines(<const real*> out, &span, batch))
-        else:
-            fastce_few_planes_f(first, span.step, batch.steps, b, factor, factor_low, shift,
-                                step_of_target, at_target,
-                                takes_lines(<const real*> out, &span, batch))
-    else:
-        for i in range(batch.steps):
-            for l in range(LANES):
-                y = b[i * LANES + l] * factor[l] + (b[i * LANES + l] * factor_low[l] + shift[l])
-                b[i * LANES + l] = at_target[l] if step_of_target[l] == <real> i else y
-        keep_done(<const real*> out, &span, batch, 0, batch.steps, target, b)
-        store(out, &span, batch, 0, batch.steps, <const real*> b)

@@ -162,57 +162,37 @@ cdef inline void mask_targets(const Py_ssize_t* target, Py_ssize_t rows, bint si
             b[step * LANES + lane] = -<real> INFINITY if replacement == NULL else replacement[l]
 
 
-cdef inline void batch_targets(const Xent* a, const Tile* batch, Py_ssize_t* target, real* w,
+cdef inline bint batch_targets(const Xent* a, const Tile* batch,
+                               Py_ssize_t* target) noexcept nogil:
+    # The rows' targets, or IGNORED, and whether any is; lanes without a row get class 0.
+    cdef const int64_t* label = a.labels + batch.first
+    cdef int64_t padded[LANES]
+    cdef bint any_ignored = False
+    cdef Py_ssize_t l
+    if batch.rows < LANES:
+        memset(padded, 0, sizeof(padded))
+        memcpy(padded, label, batch.rows * sizeof(int64_t))
+        label = padded
+    for l in range(LANES):
+        any_ignored |= label[l] == a.ignore
+        target[l] = IGNORED if label[l] == a.ignore else label[l]
+    return any_ignored
+
+
+cdef inline void batch_weights(const Xent* a, const Tile* batch, const Py_ssize_t* target, real* w,
                                real* omega) noexcept nogil:
-    # The rows' targets, or IGNORED, and the weights of the targets and of the rows.
+    # The weights of the targets and of the rows.
     cdef const real* weight = <const real*> a.weight
     cdef const real* row_weight = <const real*> a.row_weight
     cdef Py_ssize_t l
-    cdef Py_ssize_t rows = batch.rows
-    for l in range(LANES):
-        target[l] = 0
     fill_lanes(w, <real> 1.0)
     fill_lanes(omega, <real> 1.0)
-    for l in range(rows):
-        target[l] = a.labels[batch.first + l]
-    for l in range(rows):
-        target[l] = IGNORED if target[l] == a.ignore else target[l]
     if weight != NULL:
-        for l in range(rows):
+        for l in range(batch.rows):
             w[l] = weight[max(target[l], <Py_ssize_t> 0)]
     if row_weight != NULL:
-        for l in range(rows):
+        for l in range(batch.rows):
             omega[l] = row_weight[batch.first + l]
-
-
-cdef inline void load_few(const Xent* a, const Tile* batch, const Py_ssize_t* target,
-                          const real* step_of_target, real* b, real* top,
-                          real* target_x) noexcept nogil:
-    # take_at and batch_load of many rows with few classes: every logit is asked whether it
-    # is the target's, which takes no detour over memory.
-    cdef Span span
-    cdef Py_ssize_t i, l
-    cdef bint hit
-    cdef bint any_ignored = False
-    cdef real x
-    place(&a.x, &a.g, batch, &span)
-    load(<const real*> a.x.data, &span, batch, 0, batch.steps, -<real> INFINITY, b)
-    for l in range(LANES):
-        any_ignored |= target[l] == IGNORED
-    if any_ignored:
-        for i in range(batch.steps):
-            for l in range(LANES):
-                b[i * LANES + l] = <real> 0.0 if step_of_target[l] < 0 else b[i * LANES + l]
-    fill_lanes(top, -<real> INFINITY)
-    fill_lanes(target_x, <real> 0.0)
-    for i in range(batch.steps):
-        for l in range(LANES):
-            x = b[i * LANES + l]
-            hit = step_of_target[l] == <real> i
-            target_x[l] = x if hit else target_x[l]
-            x = -<real> INFINITY if hit else x
-            top[l] = x if x > top[l] else top[l]
-            b[i * LANES + l] = x
 
 
 cdef inline void store_values(real* value, Py_ssize_t rows, const Py_ssize_t* target,
@@ -236,7 +216,6 @@ cdef void index_batch(const Xent* a, const Tile* batch, void* room, TopsAhead* t
     cdef bint smooth = a.smoothing != 0
     cdef bint beyond = False
     cdef bint few = False
-    cdef bint fused
     cdef bint far
     cdef Py_ssize_t rows = batch.rows
     cdef Py_ssize_t lanes = lanes_of(batch, kind)
@@ -284,46 +263,34 @@ cdef void index_batch(const Xent* a, const Tile* batch, void* room, TopsAhead* t
 
     if layout is many:
         few = a.g.k <= FEW_TARGETS
-    batch_targets(a, batch, target, w, omega)
+    batch_targets(a, batch, target)
+    batch_weights(a, batch, target, w, omega)
     coefficients_of(a, &weights, &of)
-    for l in range(lanes):
-        step_of_target[l] = <real> target[l]
-        shift[l] = 0
-    fused = few and are_fused(&a.g, a.weight, a.smoothing)
-    if fused:
-        few_sums(x, &a.x, grad, &a.grad, &a.g, batch, target, step_of_target, b, target_x, centre,
-                 n, target_e, target_low, rest, rest_low, others if smooth else NULL)
-    else:
-        if few:
-            load_few(a, batch, target, step_of_target, b, below, target_x)
-        else:
-            take_at(x, &a.x, &a.g, batch, target, target_x)
-            batch_load(x, &a.x, &a.g, batch, target, target_x, b, below, tops_ahead, how)
+    if few:
         for l in range(lanes):
-            m[l] = target_x[l] if target_x[l] > below[l] else below[l]
-        choose_anchor(below, m, lanes, anchor)
-        far = choose_shift(m, lanes, centre, n, low, magic)
+            step_of_target[l] = <real> target[l]
+        load_few(a, batch, target, step_of_target, b, below, target_x)
+    else:
+        take_at(x, &a.x, &a.g, batch, target, target_x)
+        batch_load(x, &a.x, &a.g, batch, target, target_x, b, below, tops_ahead, how)
+    for l in range(lanes):
+        m[l] = target_x[l] if target_x[l] > below[l] else below[l]
+    choose_anchor(below, m, lanes, anchor)
+    far = choose_shift(m, lanes, centre, n, low, magic)
     if smooth:
-        if fused:
-            for l in range(lanes):
-                others[l] = <real> of.share * others[l]
-                sum_c[l] = <real> of.share * <real> (a.g.k - 1)
-                target_c[l] = <real> of.share
-        else:
-            for l in range(lanes):
-                h[l] = n[l] * ln2_high(kind) + centre[l]
-            batch_costs(a, batch, &of, target, h, b, others, sum_c, target_c, how)
+        for l in range(lanes):
+            h[l] = n[l] * ln2_high(kind) + centre[l]
+        batch_costs(a, batch, &of, target, h, b, others, sum_c, target_c, how)
         leave_to_tiles(a, batch, target_x, others, target)
         for l in range(lanes):
             w[l] = <real> (1.0 - a.smoothing) * w[l] + target_c[l]
     if pile != NULL:
         e = wait_in(pile, &a.g, batch, kind, &waiting)
-    if not fused:
-        batch_sums(x, &a.x, &a.g, batch, target, centre, low, magic, anchor, far, b, e, &waiting,
-                   pile, tops_ahead, rest, rest_low, how)
-        for l in range(lanes):
-            y = target_x[l] - centre[l]
-            target_e[l] = exp_parts(low[l] if low[l] > y else y, magic[l], &target_low[l])
+    batch_sums(x, &a.x, &a.g, batch, target, centre, low, magic, anchor, far, b, e, &waiting, pile,
+               tops_ahead, rest, rest_low, how)
+    for l in range(lanes):
+        y = target_x[l] - centre[l]
+        target_e[l] = exp_parts(low[l] if low[l] > y else y, magic[l], &target_low[l])
     for l in range(lanes):
         s[l] = rest[l] + target_e[l]
         s_low[l] = sum_error(rest[l], target_e[l], s[l]) + (rest_low[l] + target_low[l])
@@ -380,14 +347,12 @@ cdef void index_batch(const Xent* a, const Tile* batch, void* room, TopsAhead* t
     for l in range(lanes):
         factor[l] = w[l] * inverse[l]
         factor_low[l] = product_error(w[l], inverse[l], factor[l]) + w[l] * inverse_low[l]
-    if smooth and not fused:
+    if smooth:
         derive_batch(a, batch, &of, b, factor, factor_low, omega, <const real*> NULL,
                      <const real*> NULL, <const real*> NULL, target, how)
         store_at(grad, &a.grad, &a.g, batch, target, at_target)
     elif few:
-        if smooth:
-            for l in range(LANES):
-                shift[l] = <real> 0.0 - omega[l] * <real> of.share
+        fill_lanes(shift, <real> 0.0)
         store_few(grad, &a.grad, &a.g, batch, target, step_of_target, b, factor, factor_low, shift,
                   at_target)
     else:
@@ -788,7 +753,9 @@ cdef inline bint in_batches(const Xent* a) noexcept nogil:
 
 cdef inline void xent_batch(const Xent* a, const Tile* batch, void* room, TopsAhead* tops_ahead,
                             real kind, layout how) noexcept nogil:
-    if by_index(a):
+    if layout is many and by_index(a) and are_fused(&a.g, a.weight, a.smoothing):
+        few_batch(a, batch, kind)
+    elif by_index(a):
         index_batch(a, batch, room, tops_ahead, kind, how)
     elif a.v.data != NULL:
         product_batch(a, batch, kind, how)

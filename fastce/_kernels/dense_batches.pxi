@@ -499,7 +499,8 @@ cdef void dense_batch(const Xent* a, const Tile* batch, real kind, layout how) n
     fill_lanes(top_c, <real> 0.0)
     if by_target:
         target = targets
-        batch_targets(a, batch, targets, w, omega)
+        batch_targets(a, batch, targets)
+        batch_weights(a, batch, targets, w, omega)
         for l in range(LANES):
             w[l] = <real> (1.0 - a.smoothing) * w[l]
         take_at(x, &a.x, &a.g, batch, target, target_x)
@@ -732,7 +733,8 @@ cdef void product_batch(const Xent* a, const Tile* batch, real kind, layout how)
     cdef real at_top[LANES]
     cdef real s, s_low, y
 
-    batch_targets(a, batch, target, w, omega)
+    batch_targets(a, batch, target)
+    batch_weights(a, batch, target, w, omega)
     batch_argmax(x, &a.x, &a.g, batch, target, b, at, m, below, how)
     fill_lanes(d, <real> 0.0)
     leave_to_tiles(a, batch, m, d, at)

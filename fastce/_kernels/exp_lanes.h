@@ -23,6 +23,36 @@ typedef struct {
     double factor, factor_low, at_masked;
 } fastce_pending;
 
+#define FASTCE_LANES 32             /* as LANES in tiles.pxi */
+#define FASTCE_FEW 24               /* as FEW_TARGETS in few_classes.pxi */
+
+#if defined(__GNUC__)
+#define FASTCE_ALIGNED __attribute__((aligned(64)))
+#else
+#define FASTCE_ALIGNED
+#endif
+
+/* LANES rows of few classes: what cross-entropy is to know of them, and what it makes of them, in
+ * arrays of a number a row, which start at a line of memory and have room for either type. */
+typedef struct {
+    const ptrdiff_t *target;            /* below 0: the row is ignored */
+    const void *weight, *row_weight;    /* of the target's class, and of the row; or NULL */
+    int smooth;
+    double keep, share;                 /* of label smoothing: 1 - eps and eps / k */
+    double z_loss, per_logit, scale;
+    const void *ahead;                  /* what is fetched meanwhile to be read or written: as many */
+    const void *result;                 /* items as lanes for each class, so many items apart */
+    ptrdiff_t ahead_step, result_step;
+    void *cost;                         /* or NULL */
+    int derived;                        /* whether the gradient is asked for */
+    FASTCE_ALIGNED double e[FASTCE_FEW * FASTCE_LANES];     /* the logits, then e_j */
+    double step_of_target[FASTCE_LANES];                    /* the target as a number of the type */
+    double target_x[FASTCE_LANES], others[FASTCE_LANES];    /* with smoothing, for leave_to_tiles */
+    double costs[FASTCE_LANES];         /* room for `cost` */
+    double factor[FASTCE_LANES], factor_low[FASTCE_LANES];  /* of the gradient: see store_few */
+    double shift[FASTCE_LANES], at_target[FASTCE_LANES];
+} fastce_few;
+
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) \
     && defined(__AVX512VL__) && defined(__FMA__) && defined(__GNUC__)
 
@@ -33,7 +63,6 @@ typedef struct {
 #include <string.h>
 
 #define FASTCE_HAS_EXP_LANES 1
-#define FASTCE_LANES 32             /* as LANES in tiles.pxi */
 #define FASTCE_STEPS 16             /* of the lanes in a block: BLOCK in elementwise.pxi */
 #define FASTCE_READ_AHEAD 1024      /* items from what is read of rows to come to what is fetched */
 #define FASTCE_WRITE_AHEAD 128      /* items from what is written to what is fetched for it */
@@ -67,18 +96,19 @@ static const float fastce_rest_f[16] = {
 /* For each of `count` vectors v: */
 #define EACH for (int v = 0; v < count; v++)
 
-/* e**x 2**s is scale (1 + q), as above, for `count` vectors, whose instructions alternate so that
- * they need not wait for each other. (A look-up leaves out the upper bits of its index.) */
+/* e**x 2**s is scale (1 + q), as above, for `count` vectors, each with its own s, whose instructions
+ * alternate so that they need not wait for each other. (A look-up leaves out the upper bits of its
+ * index.) */
 static inline __attribute__((always_inline)) void fastce_exp_pieces_d(
-    int count, const __m512d *x, __m512d base, __m512d *scale, __m512d *q)
+    int count, const __m512d *x, const __m512d *base, __m512d *scale, __m512d *q)
 {
     const __m512i low = _mm512_loadu_si512(fastce_powers_d);
     const __m512i high = _mm512_loadu_si512(fastce_powers_d + 8);
     const __m512i rest = _mm512_loadu_si512(fastce_rest_d);
     __m512d t[2], n[2], r[2], r2[2], d[2], p[2];
     __m512i power[2];
-    EACH t[v] = _mm512_fmadd_pd(x[v], _mm512_set1_pd(23.083120654223414), base); /* 16 / ln 2 */
-    EACH n[v] = _mm512_sub_pd(t[v], base);
+    EACH t[v] = _mm512_fmadd_pd(x[v], _mm512_set1_pd(23.083120654223414), base[v]); /* 16 / ln 2 */
+    EACH n[v] = _mm512_sub_pd(t[v], base[v]);
     EACH power[v] = _mm512_slli_epi64(_mm512_castpd_si512(t[v]), 48);
     EACH r[v] = _mm512_fnmadd_pd(n[v], _mm512_set1_pd(0.04332169878499658), x[v]);
     EACH d[v] = _mm512_castsi512_pd(_mm512_permutexvar_epi16(power[v], rest));
@@ -98,15 +128,15 @@ static inline __attribute__((always_inline)) void fastce_exp_pieces_d(
 }
 
 static inline __attribute__((always_inline)) void fastce_exp_pieces_f(
-    int count, const __m512 *x, __m512 base, __m512 *scale, __m512 *q)
+    int count, const __m512 *x, const __m512 *base, __m512 *scale, __m512 *q)
 {
     const __m512i powers = _mm512_loadu_si512(fastce_powers_f);
     const __m512 rest = _mm512_loadu_ps(fastce_rest_f);
     __m512 n[2], r[2], r2[2], d[2];
     __m512i t[2], power[2];
     EACH t[v] = _mm512_castps_si512(
-        _mm512_fmadd_ps(x[v], _mm512_set1_ps(23.0831203f), base));              /* 16 / ln 2 */
-    EACH n[v] = _mm512_sub_ps(_mm512_castsi512_ps(t[v]), base);
+        _mm512_fmadd_ps(x[v], _mm512_set1_ps(23.0831203f), base[v]));           /* 16 / ln 2 */
+    EACH n[v] = _mm512_sub_ps(_mm512_castsi512_ps(t[v]), base[v]);
     EACH power[v] = _mm512_permutexvar_epi32(t[v], powers);
     EACH r[v] = _mm512_fnmadd_ps(n[v], _mm512_set1_ps(0.0433216989f), x[v]);
     EACH d[v] = _mm512_permutexvar_ps(t[v], rest);
@@ -132,6 +162,64 @@ static inline __m512 fastce_base_f(__m512 magic)
     const __m512 round = _mm512_set1_ps(12582912.0f);
     __m512 s = _mm512_sub_ps(magic, round);
     return _mm512_fmadd_ps(s, _mm512_set1_ps(16.0f), round);
+}
+
+/* For log: g and n of u = 2**n (1 + g), and z P(z) of log_reduced in vecmath.pxd. Also integers as
+ * numbers of the type. */
+static inline __m512d fastce_fraction_d(__m512d u, __m512d *n)
+{
+    const __m512i field = _mm512_srli_epi64(
+        _mm512_add_epi64(_mm512_castpd_si512(u), _mm512_set1_epi64(0x00095f619980c433)), 52);
+    const __m512i number = _mm512_or_si512(field, _mm512_set1_epi64(0x4330000000000000));
+    const __m512i power = _mm512_slli_epi64(_mm512_sub_epi64(_mm512_set1_epi64(2046), field), 52);
+    *n = _mm512_sub_pd(_mm512_castsi512_pd(number), _mm512_set1_pd(4503599627371519.0));
+    return _mm512_fmsub_pd(u, _mm512_castsi512_pd(power), _mm512_set1_pd(1));
+}
+
+static inline __m512d fastce_numbers_d(const ptrdiff_t *i)
+{
+    return _mm512_cvtepi64_pd(_mm512_loadu_si512(i));
+}
+
+static inline __m512d fastce_log_tail_d(__m512d z)
+{
+    const __m512d z2 = _mm512_mul_pd(z, z);
+    __m512d p = _mm512_fmadd_pd(z, _mm512_set1_pd(0.15313903019383956),
+                                _mm512_set1_pd(0.18183569749744966));
+    __m512d q = _mm512_fmadd_pd(z, _mm512_set1_pd(0.2222219847577549),
+                                _mm512_set1_pd(0.28571428743264848));
+    p = _mm512_fmadd_pd(z2, _mm512_set1_pd(0.14797509735534178), p);
+    q = _mm512_fmadd_pd(z2, p, q);
+    p = _mm512_fmadd_pd(z, _mm512_set1_pd(0.39999999999411084),
+                        _mm512_set1_pd(0.66666666666667351));
+    return _mm512_mul_pd(z, _mm512_fmadd_pd(z2, q, p));
+}
+
+static inline __m512 fastce_fraction_f(__m512 u, __m512 *n)
+{
+    const __m512i field = _mm512_srli_epi32(
+        _mm512_add_epi32(_mm512_castps_si512(u), _mm512_set1_epi32(0x004afb0d)), 23);
+    const __m512i number = _mm512_or_si512(field, _mm512_set1_epi32(0x4b000000));
+    const __m512i power = _mm512_slli_epi32(_mm512_sub_epi32(_mm512_set1_epi32(254), field), 23);
+    *n = _mm512_sub_ps(_mm512_castsi512_ps(number), _mm512_set1_ps(8388735.0f));
+    return _mm512_fmsub_ps(u, _mm512_castsi512_ps(power), _mm512_set1_ps(1));
+}
+
+static inline __m512 fastce_numbers_f(const ptrdiff_t *i)
+{
+    return _mm512_insertf32x8(
+        _mm512_castps256_ps512(_mm512_cvtepi64_ps(_mm512_loadu_si512(i))),
+        _mm512_cvtepi64_ps(_mm512_loadu_si512(i + 8)), 1);
+}
+
+static inline __m512 fastce_log_tail_f(__m512 z)
+{
+    const __m512 z2 = _mm512_mul_ps(z, z);
+    const __m512 q = _mm512_fmadd_ps(z, _mm512_set1_ps(0.235835701f),
+                                     _mm512_set1_ps(0.285372376f));
+    const __m512 p = _mm512_fmadd_ps(z, _mm512_set1_ps(0.400003374f),
+                                     _mm512_set1_ps(0.666666627f));
+    return _mm512_mul_ps(z, _mm512_fmadd_ps(z2, q, p));
 }
 
 /* 8 x 8 values transposed, in registers: row[i][j] becomes row[j][i]. */
@@ -285,6 +373,8 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
 #define FAR 4096
 #define LN2 0.6931471805599453
 #define LN2_HIGH 0.6931471805592082
+#define LN2_LOW 7.371002565167799e-13
+#define NEAR 600
 #include "lanes_of_type.h"
 
 #define REAL float
@@ -308,6 +398,8 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
 #define FAR 512
 #define LN2 0.6931472f
 #define LN2_HIGH 0.693115234375f
+#define LN2_LOW 3.1946183e-05f
+#define NEAR 80
 #include "lanes_of_type.h"
 
 #else
@@ -329,12 +421,8 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
     ((void) (product))
 #define fastce_binary_f(x, t, n, low, magic, up, scale, grad, product, product_low, total, lost) \
     ((void) (product))
-#define fastce_few_sums_d(b, steps, target, step_of_target, ahead, ahead_step, result, \
-                          result_step, target_x, centre, n, target_e, target_low, rest, \
-                          rest_low, cost) ((void) 0)
-#define fastce_few_sums_f(b, steps, target, step_of_target, ahead, ahead_step, result, \
-                          result_step, target_x, centre, n, target_e, target_low, rest, \
-                          rest_low, cost) ((void) 0)
+#define fastce_few_batch_d(few, steps) ((void) 0)
+#define fastce_few_batch_f(few, steps) ((void) 0)
 #define fastce_few_rows_d(run, steps, b, factor, factor_low, shift, target, at_target) ((void) 0)
 #define fastce_few_rows_f(run, steps, b, factor, factor_low, shift, target, at_target) ((void) 0)
 #define fastce_few_planes_d(out, between, steps, b, factor, factor_low, shift, target, at_target, \

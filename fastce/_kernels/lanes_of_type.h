@@ -11,8 +11,9 @@ static inline MASK OF(fastce_some)(ptrdiff_t n, ptrdiff_t i)
 /* exp of `count` vectors, at most two, in their place. */
 static inline __attribute__((always_inline)) void OF(fastce_exps)(int count, VEC *y, VEC base)
 {
+    const VEC bases[2] = {base, base};
     VEC scale[2], q[2];
-    OF(fastce_exp_pieces)(count, y, base, scale, q);
+    OF(fastce_exp_pieces)(count, y, bases, scale, q);
     EACH y[v] = OP(fmadd)(scale[v], q[v], scale[v]);
 }
 
@@ -20,16 +21,6 @@ static inline VEC OF(fastce_exp_vector)(VEC y, VEC base)
 {
     OF(fastce_exps)(1, &y, base);
     return y;
-}
-
-/* Of one, with its rounding error. */
-static inline VEC OF(fastce_exp_parts)(VEC y, VEC base, VEC *tail)
-{
-    VEC scale, q;
-    OF(fastce_exp_pieces)(1, &y, base, &scale, &q);
-    const VEC e = OP(fmadd)(scale, q, scale);
-    *tail = OP(fmadd)(scale, q, OP(sub)(scale, e));
-    return e;
 }
 
 /* e[l] = exp_scaled(y[l], magic[l]) for all lanes. */
@@ -326,112 +317,243 @@ static inline void OF(fastce_binary)(const REAL *x, const REAL *t, ptrdiff_t n, 
     }
 }
 
-/* cost = the sum of h - x but for the target, for WIDTH rows. */
-static inline void OF(fastce_few_costs)(const REAL *x, ptrdiff_t steps, VEC target, VEC h,
-                                        REAL *cost)
+/* log((u + c) 2**shift) of `count` vectors, as log_parts in vecmath.pxd; 1/u is given too. */
+static inline __attribute__((always_inline)) void OF(fastce_logs)(int count, const VEC *u,
+                                                                  const VEC *inverse, const VEC *c,
+                                                                  REAL shift, VEC *result)
+{
+    VEC n[2], g[2], s[2], h[2], low[2];
+    EACH g[v] = OF(fastce_fraction)(u[v], &n[v]);
+    EACH s[v] = OP(div)(g[v], OP(add)(g[v], OP(set1)(2)));
+    EACH n[v] = OP(add)(n[v], OP(set1)(shift));
+    EACH low[v] = OP(fmadd)(n[v], OP(set1)(LN2_LOW), OP(mul)(c[v], inverse[v]));
+    EACH h[v] = OP(mul)(OP(mul)(OP(set1)((REAL) 0.5), g[v]), g[v]);
+    EACH result[v] = OP(add)(h[v], OF(fastce_log_tail)(OP(mul)(s[v], s[v])));
+    EACH result[v] = OP(sub)(OP(sub)(h[v], OP(fmadd)(s[v], result[v], low[v])), g[v]);
+    EACH result[v] = OP(fmsub)(n[v], OP(set1)(LN2_HIGH), result[v]);
+}
+
+/* The sum of a and b, and what rounding it lost. */
+static inline VEC OF(fastce_sum)(VEC a, VEC b, VEC *lost)
+{
+    const VEC s = OP(add)(a, b), z = OP(sub)(s, a);
+    *lost = OP(add)(OP(sub)(a, OP(sub)(s, z)), OP(sub)(b, z));
+    return s;
+}
+
+/* `times` of cross_entropy.pxi. */
+static inline VEC OF(fastce_times)(VEC factor, VEC value)
+{
+    const MASK some = OP_MASK(cmp)(factor, OP(setzero)(), _CMP_NEQ_UQ)
+        | OP_MASK(cmp)(value, value, _CMP_UNORD_Q);
+    return OP(maskz_mul)(some, factor, value);
+}
+
+/* The logits of the targets, which become -inf, and the largest but those. */
+static inline __attribute__((always_inline)) void OF(fastce_few_tops)(int count, REAL *x,
+                                                                      ptrdiff_t steps,
+                                                                      const VEC *target,
+                                                                      VEC *target_x, VEC *top)
+{
+    const VEC masked = OP(set1)(-INFINITY), one = OP(set1)(1);
+    VEC y[2], step = OP(setzero)();
+    MASK hit[2];
+    EACH target_x[v] = step;
+    EACH top[v] = masked;
+    for (ptrdiff_t i = 0; i < steps; i++, x += FASTCE_LANES, step = OP(add)(step, one)) {
+        EACH y[v] = OP(loadu)(x + WIDTH * v);
+        EACH hit[v] = OP_MASK(cmp)(target[v], step, _CMP_EQ_OQ);
+        EACH target_x[v] = OP(mask_mov)(target_x[v], hit[v], y[v]);
+        EACH y[v] = OP(mask_mov)(y[v], hit[v], masked);
+        EACH top[v] = OP(max)(y[v], top[v]);
+        EACH OP(storeu)(x + WIDTH * v, y[v]);
+    }
+}
+
+/* The sum of h - x but for the target, whose x is -inf. */
+static inline VEC OF(fastce_few_others)(const REAL *x, ptrdiff_t steps, VEC target, VEC h)
 {
     const VEC one = OP(set1)(1);
-    VEC s = OP(setzero)(), q = s, step = s;
-    for (ptrdiff_t i = 0; i < steps; i++, step = OP(add)(step, one)) {
+    VEC s = OP(setzero)(), q = s, step = s, lost;
+    for (ptrdiff_t i = 0; i < steps; i++, x += FASTCE_LANES, step = OP(add)(step, one)) {
         const MASK counts = OP_MASK(cmp)(target, step, _CMP_NEQ_UQ);
-        const VEC d = OP(maskz_sub)(counts, h, OP(loadu)(x + i * FASTCE_LANES));
-        const VEC sum = OP(add)(s, d), z = OP(sub)(sum, s);
-        q = OP(add)(q, OP(add)(OP(sub)(s, OP(sub)(sum, z)), OP(sub)(d, z)));
-        s = sum;
+        s = OF(fastce_sum)(s, OP(maskz_sub)(counts, h, OP(loadu)(x)), &lost);
+        q = OP(add)(q, lost);
     }
-    OP(storeu)(cost, OP(add)(s, q));
+    return OP(add)(s, q);
 }
 
-/* The logits of the targets, which become -inf; rows that are IGNORED (-1) become zeros. */
-static inline void OF(fastce_few_targets)(REAL *b, ptrdiff_t steps, const ptrdiff_t *target,
-                                          REAL *target_x)
+/* x = e_j, and their sums, which start at an anchor each. */
+static inline __attribute__((always_inline)) void OF(fastce_few_exps)(
+    int count, REAL *x, ptrdiff_t steps, const VEC *least, const VEC *base, const VEC *anchor,
+    const fastce_few *few, ptrdiff_t lane, VEC *total, VEC *lost)
 {
-    for (int l = 0; l < FASTCE_LANES; l++) {
-        if (target[l] < 0) {
-            for (ptrdiff_t i = 0; i < steps; i++)
-                b[i * FASTCE_LANES + l] = 0;
-            target_x[l] = 0;
-        } else {
-            target_x[l] = b[target[l] * FASTCE_LANES + l];
-            b[target[l] * FASTCE_LANES + l] = -INFINITY;
-        }
+    const REAL *ahead = (const REAL *) few->ahead, *result = (const REAL *) few->result;
+    VEC s[2], sum[2], q[2], y[2], scale[2], rest[2];
+    EACH s[v] = anchor[v];
+    EACH q[v] = OP(setzero)();
+    for (ptrdiff_t i = 0; i < steps; i++, x += FASTCE_LANES) {
+        EACH if (ahead) __builtin_prefetch(ahead + i * few->ahead_step + lane + WIDTH * v);
+        EACH if (result) __builtin_prefetch(result + i * few->result_step + lane + WIDTH * v, 1);
+        EACH y[v] = OP(max)(least[v], OP(loadu)(x + WIDTH * v));
+        OF(fastce_exp_pieces)(count, y, base, scale, rest);
+        EACH y[v] = OP(fmadd)(scale[v], rest[v], scale[v]);
+        EACH OP(storeu)(x + WIDTH * v, y[v]);
+        EACH sum[v] = OP(add)(s[v], y[v]);
+        EACH q[v] = OP(add)(q[v], OP(sub)(y[v], OP(sub)(sum[v], s[v])));
+        EACH s[v] = sum[v];
+    }
+    /* (An infinite sum stays so.) */
+    EACH s[v] = OP(sub)(s[v], anchor[v]);
+    EACH sum[v] = OP(add)(s[v], q[v]);
+    EACH q[v] = OP(sub)(q[v], OP(sub)(sum[v], s[v]));
+    EACH total[v] = OP(mask_mov)(s[v], OP_MASK(cmp)(sum[v], sum[v], _CMP_ORD_Q), sum[v]);
+    EACH lost[v] = OP(maskz_mov)(OP_MASK(cmp)(q[v], q[v], _CMP_ORD_Q), q[v]);
+}
+
+/* -log p, as cost_near and cost_far in tiles.pxi, y being x - centre. */
+static inline __attribute__((always_inline)) void OF(fastce_few_costs)(
+    int count, const VEC *rest, const VEC *rest_low, const VEC *e, const VEC *e_low, const VEC *s,
+    const VEC *s_low, const VEC *inverse, const VEC *y, const VEC *n, VEC *cost)
+{
+    const VEC one = OP(set1)(1);
+    VEC q[2], left[2], u[2], inverse_u[2], c[2];
+    MASK far[2];
+    EACH q[v] = OP(div)(rest[v], e[v]);
+    EACH inverse_u[v] = OP(mul)(e[v], inverse[v]);
+    EACH left[v] = OP(sub)(rest_low[v], OP(fmsub)(q[v], e[v], rest[v]));
+    EACH left[v] = OP(fnmadd)(q[v], e_low[v], left[v]);
+    EACH u[v] = OF(fastce_sum)(one, q[v], &c[v]);
+    EACH c[v] = OP(fmadd)(left[v], OP(mul)(u[v], inverse[v]), c[v]);
+    OF(fastce_logs)(count, u, inverse_u, c, 0, cost);
+    EACH far[v] = OP_MASK(cmp)(cost[v], OP(set1)(NEAR), _CMP_NLT_UQ);
+    if (far[0] | far[count - 1]) {
+        OF(fastce_logs)(count, s, inverse, s_low, -LIFT, c);
+        EACH q[v] = OP(fmadd)(n[v], OP(set1)(LN2_LOW), OP(fmsub)(n[v], OP(set1)(LN2_HIGH), y[v]));
+        EACH cost[v] = OP(mask_add)(cost[v], far[v], q[v], c[v]);
     }
 }
 
-/* `few_sums` of batches.pxi, once the logits are in b: as far as possible in registers, and all
- * rows get their shift before any gets its sums, so that nothing waits for the former. The numbers
- * are those of choose_anchor and choose_shift in tiles.pxi, and of vecmath.pxd. Lines are fetched
- * while the e_j are computed: so many at once would be waited for. */
-static inline void OF(fastce_few_sums)(REAL *b, ptrdiff_t steps, const ptrdiff_t *target,
-                                       const REAL *step_of_target, const REAL *ahead,
-                                       ptrdiff_t ahead_step, const REAL *result,
-                                       ptrdiff_t result_step, REAL *target_x, REAL *centre, REAL *n,
-                                       REAL *target_e, REAL *target_low, REAL *rest, REAL *rest_low,
-                                       REAL *cost)
+/* What index_batch in cross_entropy.pxi makes of rows of few classes, whose logits become the
+ * e_j: two vectors of rows at a time, as far as possible in registers. The numbers are those of
+ * choose_anchor and choose_shift in tiles.pxi, and of vecmath.pxd. */
+static inline __attribute__((always_inline)) void OF(fastce_few_rows_at)(
+    fastce_few *few, ptrdiff_t steps, ptrdiff_t lane)
 {
+    enum { count = 2 };
     const VEC log2e = OP(set1)((REAL) 1.4426950408889634), zero = OP(setzero)();
-    const VEC round = OP(set1)(ROUND), raise = OP(set1)(BIAS + LIFT);
-    OF(fastce_few_targets)(b, steps, target, target_x);
-    VEC anchor[FASTCE_LANES / WIDTH], least[FASTCE_LANES / WIDTH], base[FASTCE_LANES / WIDTH];
-    for (int l = 0; l < FASTCE_LANES; l += WIDTH) {
-        REAL *x = b + l;
-        VEC top = OP(set1)(-INFINITY);
+    const VEC round = OP(set1)(ROUND), raise = OP(set1)(BIAS + LIFT), one = OP(set1)(1);
+    const VEC z_loss = OP(set1)((REAL) few->z_loss);
+    const VEC share = OP(set1)((REAL) few->share);
+    const bool smooth = few->smooth;
+    REAL *x = (REAL *) few->e + lane;
+    VEC target[2], target_x[2], top[2], m[2], anchor[2], least[2], base[2], centre[2], n[2], y[2];
+    VEC rest[2], rest_low[2], e[2], e_low[2], s[2], s_low[2], inverse[2], inverse_low[2];
+    VEC scale[2], q[2], w[2], cost[2], lse[2], pull[2], others[2];
+    MASK ignored[2], far[2];
+    EACH target[v] = OF(fastce_numbers)(few->target + lane + WIDTH * v);
+    EACH ignored[v] = SIGN_MASK(target[v]);
+    EACH OP(storeu)((REAL *) few->step_of_target + lane + WIDTH * v, target[v]);
+    if (ignored[0] | ignored[1])
         for (ptrdiff_t i = 0; i < steps; i++)
-            top = OP(max)(OP(loadu)(x + i * FASTCE_LANES), top);
-        const VEC m = OP(max)(OP(loadu)(target_x + l), top);
-        VEC below = OP(mul)(OP(sub)(top, m), log2e);
-        below = OP(add)(round, OP(add)(OP(max)(below, OP(set1)(LEAST_POWER)), OP(set1)(BIAS)));
-        const MASK far = OP_MASK(cmp)(OP(abs)(m), OP(set1)(FAR), _CMP_GT_OQ);
-        const VEC mid = OP(maskz_mov)(far, m);
-        const VEC power = OP(sub)(OP(fmadd)(OP(mask_mov)(m, far, zero), log2e, round), round);
-        if (far)
-            for (ptrdiff_t i = 0; i < steps; i++)
-                OP(storeu)(x + i * FASTCE_LANES, OP(sub)(OP(loadu)(x + i * FASTCE_LANES), mid));
-        OP(storeu)(centre + l, mid);
-        OP(storeu)(n + l, power);
-        anchor[l / WIDTH] = OP(mul)(SHIFT_LEFT(below, MANTISSA), OP(set1)(256 * RAISED));
-        least[l / WIDTH] = OP(mul)(OP(sub)(power, raise), OP(set1)(LN2));
-        base[l / WIDTH] = OF(fastce_base)(OP(add)(round, OP(sub)(raise, power)));
+            EACH OP(mask_storeu)(x + i * FASTCE_LANES + WIDTH * v, ignored[v], zero);
+    OF(fastce_few_tops)(count, x, steps, target, target_x, top);
+
+    EACH m[v] = OP(max)(target_x[v], top[v]);
+    EACH far[v] = OP_MASK(cmp)(OP(abs)(m[v]), OP(set1)(FAR), _CMP_GT_OQ);
+    EACH top[v] = OP(max)(OP(mul)(OP(sub)(top[v], m[v]), log2e), OP(set1)(LEAST_POWER));
+    EACH anchor[v] = SHIFT_LEFT(OP(add)(round, OP(add)(top[v], OP(set1)(BIAS))), MANTISSA);
+    EACH anchor[v] = OP(mul)(anchor[v], OP(set1)(256 * RAISED));
+    EACH centre[v] = zero;
+    EACH y[v] = target_x[v];
+    if (far[0] | far[1]) {
+        EACH centre[v] = OP(maskz_mov)(far[v], m[v]);
+        EACH m[v] = OP(mask_mov)(m[v], far[v], zero);
+        EACH y[v] = OP(sub)(y[v], centre[v]);
+        for (ptrdiff_t i = 0; i < steps * FASTCE_LANES; i += FASTCE_LANES)
+            EACH OP(storeu)(x + i + WIDTH * v, OP(sub)(OP(loadu)(x + i + WIDTH * v), centre[v]));
     }
-    for (int l = 0; l < FASTCE_LANES; l += WIDTH) {
-        REAL *x = b + l;
-        const VEC start = anchor[l / WIDTH], low = least[l / WIDTH], shift = base[l / WIDTH];
-        VEC s = start, q = zero;
-        ptrdiff_t i = 0;
-        if (cost)
-            OF(fastce_few_costs)(x, steps, OP(loadu)(step_of_target + l),
-                                 OP(mul)(OP(loadu)(n + l), OP(set1)(LN2_HIGH)), cost + l);
-        for (; i < steps; i += 2, x += 2 * FASTCE_LANES) {
-            const bool pair = i + 1 < steps;
-            if (ahead) {
-                __builtin_prefetch(ahead + i * ahead_step + l);
-                __builtin_prefetch(ahead + (i + pair) * ahead_step + l);
-            }
-            if (result) {
-                __builtin_prefetch(result + i * result_step + l, 1);
-                __builtin_prefetch(result + (i + pair) * result_step + l, 1);
-            }
-            VEC e[2] = {OP(max)(low, OP(loadu)(x)), zero};
-            if (pair) {
-                e[1] = OP(max)(low, OP(loadu)(x + FASTCE_LANES));
-                OF(fastce_exps)(2, e, shift);
-                OP(storeu)(x + FASTCE_LANES, e[1]);
-            } else {
-                e[0] = OF(fastce_exp_vector)(e[0], shift);
-            }
-            OP(storeu)(x, e[0]);
-            OF(fastce_add_pair)(e[0], e[1], &s, &q);
+    EACH n[v] = OP(sub)(OP(fmadd)(m[v], log2e, round), round);
+    EACH least[v] = OP(mul)(OP(sub)(n[v], raise), OP(set1)(LN2));
+    EACH base[v] = OP(fnmadd)(n[v], OP(set1)(16), OP(set1)(ROUND + 16 * (BIAS + LIFT)));
+    if (smooth) {
+        EACH others[v] = OF(fastce_few_others)(x + WIDTH * v, steps, target[v],
+                                               OP(mul)(n[v], OP(set1)(LN2_HIGH)));
+        EACH others[v] = OP(mul)(share, others[v]);
+    }
+    OF(fastce_few_exps)(count, x, steps, least, base, anchor, few, lane, rest, rest_low);
+    EACH e[v] = OP(max)(least[v], y[v]);
+    OF(fastce_exp_pieces)(count, e, base, scale, q);
+    EACH e[v] = OP(fmadd)(scale[v], q[v], scale[v]);
+    EACH e_low[v] = OP(fmadd)(scale[v], q[v], OP(sub)(scale[v], e[v]));
+    EACH s[v] = OF(fastce_sum)(rest[v], e[v], &s_low[v]);
+    EACH s_low[v] = OP(add)(s_low[v], OP(add)(rest_low[v], e_low[v]));
+    EACH inverse[v] = OP(div)(one, s[v]);
+    EACH inverse_low[v] = OP(fnmadd)(inverse[v], s_low[v], OP(fnmadd)(inverse[v], s[v], one));
+    EACH inverse_low[v] = OP(mul)(inverse[v], inverse_low[v]);
+
+    EACH w[v] = few->weight ? OP(loadu)((const REAL *) few->weight + lane + WIDTH * v) : one;
+    EACH pull[v] = zero;
+    if (smooth || few->z_loss != 0) {
+        OF(fastce_logs)(count, s, inverse, s_low, -LIFT, lse);
+        EACH lse[v] = OP(fmadd)(n[v], OP(set1)(LN2_LOW), lse[v]);
+        if (smooth) {
+            const VEC sum_c = OP(mul)(share, OP(set1)((REAL) (steps - 1)));
+            EACH others[v] = OP(fmadd)(sum_c, lse[v], others[v]);
+            EACH pull[v] = sum_c;
+            EACH w[v] = OP(fmadd)(OP(set1)((REAL) few->keep), w[v], share);
+            EACH OP(storeu)((REAL *) few->target_x + lane + WIDTH * v, target_x[v]);
+            EACH OP(storeu)((REAL *) few->others + lane + WIDTH * v, others[v]);
         }
-        s = OP(sub)(s, start);
-        VEC total = OP(add)(s, q), lost = OP(sub)(q, OP(sub)(total, s)), tail;
-        total = OP(mask_mov)(s, OP_MASK(cmp)(total, total, _CMP_ORD_Q), total);
-        lost = OP(maskz_mov)(OP_MASK(cmp)(lost, lost, _CMP_ORD_Q), lost);
-        const VEC y = OP(max)(low, OP(sub)(OP(loadu)(target_x + l), OP(loadu)(centre + l)));
-        OP(storeu)(target_e + l, OF(fastce_exp_parts)(y, shift, &tail));
-        OP(storeu)(target_low + l, tail);
-        OP(storeu)(rest + l, total);
-        OP(storeu)(rest_low + l, lost);
+        EACH lse[v] = OP(add)(OP(fmadd)(n[v], OP(set1)(LN2_HIGH), centre[v]), lse[v]);
+        EACH pull[v] = OP(fmadd)(OP(add)(z_loss, z_loss), lse[v], pull[v]);
     }
+    if (few->cost) {
+        OF(fastce_few_costs)(count, rest, rest_low, e, e_low, s, s_low, inverse, y, n, cost);
+        if (few->weight || smooth)
+            EACH cost[v] = OF(fastce_times)(w[v], cost[v]);
+        if (smooth)
+            EACH cost[v] = OP(add)(cost[v], others[v]);
+        if (few->z_loss != 0)
+            EACH cost[v] = OP(fmadd)(OP(mul)(z_loss, lse[v]), lse[v], cost[v]);
+        if (few->row_weight)
+            EACH cost[v] = OF(fastce_times)(
+                OP(loadu)((const REAL *) few->row_weight + lane + WIDTH * v), cost[v]);
+        EACH OP(storeu)((REAL *) few->cost + lane + WIDTH * v, cost[v]);
+    }
+    if (!few->derived)
+        return;
+    EACH {
+        VEC omega = OP(set1)((REAL) few->scale);
+        if (few->row_weight)
+            omega = OP(mul)(omega,
+                            OP(loadu)((const REAL *) few->row_weight + lane + WIDTH * v));
+        omega = OP(maskz_mul)((MASK) ~ignored[v], omega, OP(set1)((REAL) few->per_logit));
+        w[v] = few->weight || smooth ? OF(fastce_times)(omega, w[v]) : omega;
+        /* (0.0 - : a weight of 0 gives no -0.0) */
+        const VEC other = OP(fmadd)(rest[v], inverse[v],
+                                    OP(fmadd)(rest[v], inverse_low[v],
+                                              OP(mul)(rest_low[v], inverse[v])));
+        VEC at_target = OP(fnmadd)(w[v], other, zero);
+        if (smooth || few->z_loss != 0) {
+            pull[v] = OP(mul)(omega, pull[v]);
+            at_target = OP(fmadd)(pull[v], OP(mul)(e[v], inverse[v]), at_target);
+            w[v] = OP(add)(w[v], pull[v]);
+        }
+        const VEC factor = OP(mul)(w[v], inverse[v]);
+        const ptrdiff_t l = lane + WIDTH * v;
+        OP(storeu)((REAL *) few->factor + l, factor);
+        OP(storeu)((REAL *) few->factor_low + l,
+                   OP(fmadd)(w[v], inverse_low[v], OP(fmsub)(w[v], inverse[v], factor)));
+        OP(storeu)((REAL *) few->shift + l, smooth ? OP(fnmadd)(omega, share, zero) : zero);
+        OP(storeu)((REAL *) few->at_target + l, at_target);
+    }
+}
+
+static inline void OF(fastce_few_batch)(fastce_few *few, ptrdiff_t steps)
+{
+    for (ptrdiff_t lane = 0; lane < FASTCE_LANES; lane += 2 * WIDTH)
+        OF(fastce_few_rows_at)(few, steps, lane);
 }
 
 /* b[i][l] = x[lane[l] + i], and the reverse. */
@@ -571,3 +693,5 @@ static inline void OF(fastce_few_planes)(REAL *out, ptrdiff_t between, ptrdiff_t
 #undef FAR
 #undef LN2
 #undef LN2_HIGH
+#undef LN2_LOW
+#undef NEAR

@@ -47,6 +47,31 @@ cdef extern from "exp_lanes.h" nogil:
         double factor
         double factor_low
         double at_masked
+    ctypedef struct fastce_few:
+        const Py_ssize_t* target
+        const void* weight
+        const void* row_weight
+        bint smooth
+        double keep
+        double share
+        double z_loss
+        double per_logit
+        double scale
+        const void* ahead
+        const void* result
+        Py_ssize_t ahead_step
+        Py_ssize_t result_step
+        void* cost
+        bint derived
+        double* e
+        double* step_of_target
+        double* target_x
+        double* others
+        double* costs
+        double* factor
+        double* factor_low
+        double* shift
+        double* at_target
     void fastce_exp_each_d(const double* y, const double* magic, double* e)
     void fastce_exp_each_f(const float* y, const float* magic, float* e)
     void fastce_sweep_d(double* b, Py_ssize_t steps, const double* low, const double* magic,
@@ -82,16 +107,8 @@ cdef extern from "exp_lanes.h" nogil:
     void fastce_finish_d(const fastce_pending* row)
     void fastce_start_f(fastce_pending* row)
     void fastce_finish_f(const fastce_pending* row)
-    void fastce_few_sums_d(double* b, Py_ssize_t steps, const Py_ssize_t* target,
-                           const double* step_of_target, const double* ahead,
-                           Py_ssize_t ahead_step, const double* result, Py_ssize_t result_step,
-                           double* target_x, double* centre, double* n, double* target_e,
-                           double* target_low, double* rest, double* rest_low, double* cost)
-    void fastce_few_sums_f(float* b, Py_ssize_t steps, const Py_ssize_t* target,
-                           const float* step_of_target, const float* ahead,
-                           Py_ssize_t ahead_step, const float* result, Py_ssize_t result_step,
-                           float* target_x, float* centre, float* n, float* target_e,
-                           float* target_low, float* rest, float* rest_low, float* cost)
+    void fastce_few_batch_d(fastce_few* few, Py_ssize_t steps)
+    void fastce_few_batch_f(fastce_few* few, Py_ssize_t steps)
     void fastce_few_rows_d(double* run, Py_ssize_t steps, const double* b, const double* factor,
                            const double* factor_low, const double* shift, const double* target,
                            const double* at_target)
