@@ -566,21 +566,25 @@ cdef void sweep_section(const real* x, const Span* xs, const Tile* tile, Py_ssiz
     cdef Py_ssize_t chunk, start, count
     cdef const real* run
     cdef real* to
+    cdef Py_ssize_t first = section_start(tile, s)
+    cdef Py_ssize_t end = section_start(tile, s + 1)
+    cdef bint folded = end - first == 1
     cdef real sums[LANES]
     cdef real rests[LANES]
     cdef real b[CHUNK * LANES]
-    for chunk in range(section_start(tile, s), section_start(tile, s + 1)):
+    for chunk in range(first, end):
         start = chunk * CHUNK
         run = run_of(x, xs, tile, k, chunk, &count, b)
         to = out + os.lane[0] + start * LANES if os.unit else b
         sweep_run(run, count, masked - start * LANES, centre, low, magic, anchor,
                   ahead + start * LANES if ahead != NULL else NULL, top,
-                  to if out != NULL else NULL, b, pending, chunk == section_start(tile, s), sums,
-                  rests)
+                  to if out != NULL else NULL, b, pending, chunk == first, folded,
+                  total if folded else sums, lost if folded else rests)
         if out != NULL and not os.unit:
             store(out, os, tile, start, min(tile.steps - start, <Py_ssize_t> CHUNK),
                   <const real*> b)
-    fold_lanes(sums, rests, total, lost)
+    if not folded:
+        fold_lanes(sums, rests, total, lost)
 
 
 cdef inline void sweep_row(const real* x, const Array3* xa, const Geometry* g, const Tile* tile,
@@ -632,7 +636,7 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
     cdef Py_ssize_t r, next_row
     cdef Tile tile
     cdef const real* ahead
-    cdef real tops[LANES]
+    cdef real found
     cdef real* top
     if layout is many:
         sweep_many(x, xa, g, batch, target, centre, low, magic, anchor, far, b, out, oa, total,
@@ -648,15 +652,15 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
             ahead = near_row(x, xa, g, next_row)
             top = NULL
             if tops_ahead != NULL and ahead != NULL and next_row < g.outer:
-                top = tops
-                fill_lanes(tops, -<real> INFINITY)
+                found = -<real> INFINITY
+                top = &found
             sweep_row(x, xa, g, &tile, target[r] if target != NULL else <Py_ssize_t> -1, centre[r],
                       low[r], magic[r], anchor[r], ahead, top, out, oa,
                       &pile.row[r] if pile != NULL and r < pile.count else NULL, &total[r],
                       &lost[r])
             if top != NULL:
                 tops_ahead.row[r] = next_row
-                tops_ahead.top[r] = lanes_max(tops)
+                tops_ahead.top[r] = found
     settle(total, lost, lanes_of(batch, total[0]))
 
 

@@ -222,6 +222,19 @@ static inline __m512 fastce_log_tail_f(__m512 z)
     return _mm512_mul_ps(z, _mm512_fmadd_ps(z2, q, p));
 }
 
+/* Eight lanes, each next to the one that is 4, 2 or 1 away. */
+static inline __m512d fastce_swapped_d(__m512d v, int distance)
+{
+    return distance == 4 ? _mm512_shuffle_f64x2(v, v, 0x4e)
+        : distance == 2 ? _mm512_permutex_pd(v, 0x4e) : _mm512_permute_pd(v, 0x55);
+}
+
+static inline __m256 fastce_swapped_f(__m256 v, int distance)
+{
+    return distance == 4 ? _mm256_permute2f128_ps(v, v, 0x01)
+        : distance == 2 ? _mm256_permute_ps(v, 0x4e) : _mm256_permute_ps(v, 0xb1);
+}
+
 /* 8 x 8 values transposed, in registers: row[i][j] becomes row[j][i]. */
 static inline void fastce_transpose_d(__m512d row[8])
 {
@@ -357,6 +370,8 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
 #define MASK __mmask8
 #define WIDTH 8
 #define EIGHT __m512d
+#define LOW_EIGHT(v) (v)
+#define FIRST(v) _mm512_cvtsd_f64(v)
 #define OF(name) name##_d
 #define OP(name) _mm512_##name##_pd
 #define OP_MASK(name) _mm512_##name##_pd_mask
@@ -382,6 +397,8 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
 #define MASK __mmask16
 #define WIDTH 16
 #define EIGHT __m256
+#define LOW_EIGHT(v) _mm512_castps512_ps256(v)
+#define FIRST(v) _mm256_cvtss_f32(v)
 #define OF(name) name##_f
 #define OP(name) _mm512_##name##_ps
 #define OP_MASK(name) _mm512_##name##_ps_mask
@@ -412,9 +429,9 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
 #define fastce_sweep_f(b, steps, low, magic, anchor, ahead, ahead_step, result, result_step, \
                        total, lost) ((void) 0)
 #define fastce_sweep_run_d(x, count, masked, low, magic, anchor, ahead, top, out, pending, \
-                           total, lost) ((void) 0)
+                           folded, total, lost) ((void) 0)
 #define fastce_sweep_run_f(x, count, masked, low, magic, anchor, ahead, top, out, pending, \
-                           total, lost) ((void) 0)
+                           folded, total, lost) ((void) 0)
 #define fastce_sigmoid_d(x, out, n, least, magic, up) ((void) 0)
 #define fastce_sigmoid_f(x, out, n, least, magic, up) ((void) 0)
 #define fastce_binary_d(x, t, n, low, magic, up, scale, grad, product, product_low, total, lost) \

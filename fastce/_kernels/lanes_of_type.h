@@ -40,6 +40,40 @@ static inline void OF(fastce_add_pair)(VEC e, VEC f, VEC *s, VEC *q)
     *s = sum;
 }
 
+/* The sum of a and b, and what rounding it lost. */
+static inline VEC OF(fastce_sum)(VEC a, VEC b, VEC *lost)
+{
+    const VEC s = OP(add)(a, b), z = OP(sub)(s, a);
+    *lost = OP(add)(OP(sub)(a, OP(sub)(s, z)), OP(sub)(b, z));
+    return s;
+}
+
+/* The sum of all lanes of s[0], s[1], q[0] and q[1], as a number and what rounding it lost. */
+static inline void OF(fastce_fold)(const VEC *s, const VEC *q, REAL *total, REAL *lost)
+{
+    VEC rest;
+    VEC sum = OF(fastce_sum)(s[0], s[1], &rest);
+    rest = OP(add)(OP(add)(q[0], q[1]), rest);
+#if WIDTH == 16
+    const VEC half = _mm512_shuffle_f32x4(sum, sum, 0x4e);
+    VEC more;
+    rest = OP(add)(rest, _mm512_shuffle_f32x4(rest, rest, 0x4e));
+    sum = OF(fastce_sum)(sum, half, &more);
+    rest = OP(add)(rest, more);
+#endif
+    EIGHT t = LOW_EIGHT(sum), r = LOW_EIGHT(rest);
+    for (int distance = 4; distance > 0; distance /= 2) {
+        const EIGHT u = OF(fastce_swapped)(t, distance), p = OP_EIGHT(add)(t, u);
+        const EIGHT z = OP_EIGHT(sub)(p, t);
+        r = OP_EIGHT(add)(r, OF(fastce_swapped)(r, distance));
+        r = OP_EIGHT(add)(r, OP_EIGHT(add)(OP_EIGHT(sub)(t, OP_EIGHT(sub)(p, z)),
+                                           OP_EIGHT(sub)(u, z)));
+        t = p;
+    }
+    *total = FIRST(t);
+    *lost = FIRST(r);
+}
+
 /* `sweep` of tiles.pxi, the anchor taken off. */
 static inline void OF(fastce_sweep)(REAL *b, ptrdiff_t steps, const REAL *low, const REAL *magic,
                                     const REAL *anchor, const REAL *ahead, ptrdiff_t ahead_step,
@@ -124,12 +158,12 @@ static inline void OF(fastce_finish)(const fastce_pending *row)
 }
 
 /* `sweep_run` of tiles.pxi, the anchor taken off and the centre 0; meanwhile as much is written of
- * the row that is pending, if one is, and the largest of `count` items ahead are found, if `top` is
- * not NULL. */
+ * the row that is pending, if one is, and `top`, unless it is NULL, becomes the largest of itself and
+ * `count` items ahead. */
 static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_t masked, REAL low,
                                         REAL magic, REAL anchor, const REAL *ahead, REAL *top,
-                                        REAL *out, fastce_pending *pending, REAL *total,
-                                        REAL *lost)
+                                        REAL *out, fastce_pending *pending, int folded,
+                                        REAL *total, REAL *lost)
 {
     const REAL *waits = pending ? (const REAL *) pending->e : NULL;
     REAL *goes = pending ? (REAL *) pending->out : NULL;
@@ -196,16 +230,23 @@ static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_
             largest[0] = OP(max)(OP(mask_loadu)(largest[0], some, ahead + i), largest[0]);
         }
         largest[0] = OP(max)(largest[0], largest[1]);
-        OP(storeu)(top, OP(max)(OP(loadu)(top), largest[0]));
+        const REAL found = OP(reduce_max)(largest[0]);
+        *top = found > *top ? found : *top;
+    }
+    if (pending)
+        pending->done = done;
+    for (int v = 0; v < 2; v++)
+        s[v] = OP(sub)(s[v], start);
+    if (folded) {
+        OF(fastce_fold)(s, q, total, lost);
+        return;
     }
     memset(total, 0, FASTCE_LANES * sizeof(REAL));
     memset(lost, 0, FASTCE_LANES * sizeof(REAL));
     for (int v = 0; v < 2; v++) {
-        OP(storeu)(total + WIDTH * v, OP(sub)(s[v], start));
+        OP(storeu)(total + WIDTH * v, s[v]);
         OP(storeu)(lost + WIDTH * v, q[v]);
     }
-    if (pending)
-        pending->done = done;
 }
 
 /* sigmoid(x) of vecmath.pxd, which names the constants, of `count` vectors in their place. */
@@ -331,14 +372,6 @@ static inline __attribute__((always_inline)) void OF(fastce_logs)(int count, con
     EACH result[v] = OP(add)(h[v], OF(fastce_log_tail)(OP(mul)(s[v], s[v])));
     EACH result[v] = OP(sub)(OP(sub)(h[v], OP(fmadd)(s[v], result[v], low[v])), g[v]);
     EACH result[v] = OP(fmsub)(n[v], OP(set1)(LN2_HIGH), result[v]);
-}
-
-/* The sum of a and b, and what rounding it lost. */
-static inline VEC OF(fastce_sum)(VEC a, VEC b, VEC *lost)
-{
-    const VEC s = OP(add)(a, b), z = OP(sub)(s, a);
-    *lost = OP(add)(OP(sub)(a, OP(sub)(s, z)), OP(sub)(b, z));
-    return s;
 }
 
 /* `times` of cross_entropy.pxi. */
@@ -677,6 +710,8 @@ static inline void OF(fastce_few_planes)(REAL *out, ptrdiff_t between, ptrdiff_t
 #undef MASK
 #undef WIDTH
 #undef EIGHT
+#undef LOW_EIGHT
+#undef FIRST
 #undef OF
 #undef OP
 #undef OP_MASK

@@ -84,10 +84,12 @@ cdef extern from "exp_lanes.h" nogil:
                         float* lost)
     void fastce_sweep_run_d(const double* x, Py_ssize_t count, Py_ssize_t masked, double low,
                             double magic, double anchor, const double* ahead, double* top,
-                            double* out, fastce_pending* pending, double* total, double* lost)
+                            double* out, fastce_pending* pending, bint folded, double* total,
+                            double* lost)
     void fastce_sweep_run_f(const float* x, Py_ssize_t count, Py_ssize_t masked, float low,
                             float magic, float anchor, const float* ahead, float* top,
-                            float* out, fastce_pending* pending, float* total, float* lost)
+                            float* out, fastce_pending* pending, bint folded, float* total,
+                            float* lost)
     void fastce_sigmoid_d(const double* x, double* out, Py_ssize_t n, double least, double magic,
                           double up)
     void fastce_sigmoid_f(const float* x, float* out, Py_ssize_t n, float least, float magic,
@@ -639,12 +641,13 @@ cdef inline void add_chunk(const real* s, const real* q, bint first, real* total
 
 cdef inline void sweep_run(const real* x, Py_ssize_t count, Py_ssize_t masked, real centre,
                            real low, real magic, real anchor, const real* ahead, real* top,
-                           real* out, real* b, fastce_pending* pending, bint first, real* total,
-                           real* lost) noexcept nogil:
+                           real* out, real* b, fastce_pending* pending, bint first, bint folded,
+                           real* total, real* lost) noexcept nogil:
     # `sweep` of a chunk of one row that is a run of memory, from x to out, which may be x, or NULL;
     # as if x[masked] were -inf. b is room for a chunk, and may be x. Meanwhile a part is written of
-    # the row that is pending, if it is not NULL; and `top` becomes, by lanes, the largest of itself
-    # and of `count` items ahead. (Without AVX-512 it must be NULL.)
+    # the row that is pending, if it is not NULL; and `top` becomes the largest of itself and of
+    # `count` items ahead. (Without AVX-512 it must be NULL.) `folded`: total and lost are not lanes
+    # but what they add up to, this being all of the row.
     cdef Py_ssize_t step, i, l, rest
     cdef bint whole
     cdef real s[LANES]
@@ -658,11 +661,13 @@ cdef inline void sweep_run(const real* x, Py_ssize_t count, Py_ssize_t masked, r
         x = b
     if FASTCE_HAS_EXP_LANES:
         if real is double:
-            fastce_sweep_run_d(x, count, masked, low, magic, anchor, ahead, top, out, pending, s,
-                               q)
+            fastce_sweep_run_d(x, count, masked, low, magic, anchor, ahead, top, out, pending,
+                               folded, total if folded else s, lost if folded else q)
         else:
-            fastce_sweep_run_f(x, count, masked, low, magic, anchor, ahead, top, out, pending, s,
-                               q)
+            fastce_sweep_run_f(x, count, masked, low, magic, anchor, ahead, top, out, pending,
+                               folded, total if folded else s, lost if folded else q)
+        if folded:
+            return
     else:
         fill_lanes(s, anchor)
         fill_lanes(q, <real> 0.0)
@@ -690,6 +695,9 @@ cdef inline void sweep_run(const real* x, Py_ssize_t count, Py_ssize_t masked, r
                 s[l] = t
         for l in range(LANES):
             s[l] = s[l] - anchor
+        if folded:
+            fold_lanes(s, q, total, lost)
+            return
     add_chunk(s, q, first, total, lost)
 
 
