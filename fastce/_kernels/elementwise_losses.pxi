@@ -31,6 +31,7 @@ cdef struct Pointwise:
     double alpha
     double gamma
     double scale                    # of the derivatives
+    bint hard                       # whether it is known that all targets are 0 or 1
 
 
 cdef void sigmoid_cross_entropy_block(const real* x, const real* t, const real* neither,
@@ -95,8 +96,8 @@ cdef inline void plain_step(const real* x, const real* t, const real* e, Py_ssiz
         total[l] = y
 
 
-cdef inline void plain_pass(const real* x, const real* t, Py_ssize_t n, real scale, real* grad,
-                            bint summed, real* product, real* low, real* total,
+cdef inline void plain_pass(const real* x, const real* t, Py_ssize_t n, bint hard, real scale,
+                            real* grad, bint summed, real* product, real* low, real* total,
                             real* lost) noexcept nogil:
     # Of a block: its gradient, if that is not NULL, and, if asked, by lanes, product + low of its
     # 1 + e**-|x| and total + lost of the rest of its values. grad may be x or t.
@@ -108,10 +109,10 @@ cdef inline void plain_pass(const real* x, const real* t, Py_ssize_t n, real sca
     cdef real side, y, z
     if FASTCE_HAS_EXP_LANES:
         if real is double:
-            fastce_binary_d(x, t, n, lowest(<real> 0.0), magic_of(lift(one)), up, scale, grad,
+            fastce_binary_d(x, t, n, hard, lowest(<real> 0.0), magic_of(lift(one)), up, scale, grad,
                             product if summed else NULL, low, total, lost)
         else:
-            fastce_binary_f(x, t, n, lowest(<real> 0.0), magic_of(lift(one)), up, scale, grad,
+            fastce_binary_f(x, t, n, hard, lowest(<real> 0.0), magic_of(lift(one)), up, scale, grad,
                             product if summed else NULL, low, total, lost)
         return
     exp_lifted_block(x, e, n)
@@ -136,8 +137,8 @@ cdef inline void plain_pass(const real* x, const real* t, Py_ssize_t n, real sca
         grad[i] = y * scale + <real> 0.0
 
 
-cdef void plain_block(const real* x, const real* t, real scale, real* grad, Py_ssize_t n,
-                      double* sums, double* lost) noexcept nogil:
+cdef void plain_block(const real* x, const real* t, bint hard, real scale, real* grad,
+                      Py_ssize_t n, double* sums, double* lost) noexcept nogil:
     # sigmoid_cross_entropy_block without weights, where of the values only the sum is wanted, if
     # `sums` is not NULL: sums + lost += the values, by lanes. The gradient, if it is not NULL, is
     # multiplied by `scale`; it may be x or t.
@@ -150,7 +151,7 @@ cdef void plain_block(const real* x, const real* t, real scale, real* grad, Py_s
     cdef real rest[LANES]
     cdef double lane[LANES]
     cdef real y, z
-    plain_pass(x, t, n, scale, grad, sums != NULL, product, low, total, rest)
+    plain_pass(x, t, n, hard, scale, grad, sums != NULL, product, low, total, rest)
     if sums == NULL:
         return
     for l in range(LANES):
@@ -360,7 +361,7 @@ cdef void pointwise_piece(const Pointwise* a, Py_ssize_t piece, real kind) noexc
                 to = NULL
             elif a.grad.flat:
                 to = <real*> a.grad.data + start
-            plain_block(xs, ts, scale, to, n, sums if a.sums != NULL else NULL, lost)
+            plain_block(xs, ts, a.hard, scale, to, n, sums if a.sums != NULL else NULL, lost)
             if to == grad:
                 scatter_flat(&a.grad, a.columns, start, n, grad)
             start += n
@@ -464,6 +465,7 @@ def pointwise_loss(int loss, x, t, weight, pos_weight, v, value, grad, hess, bin
     cdef Py_ssize_t columns = cnp.PyArray_DIM(x, 1)
     cdef bint wide = cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE
     cdef double result
+    a.hard = False
     a.loss = loss
     a.n = cnp.PyArray_SIZE(x)
     a.columns = columns

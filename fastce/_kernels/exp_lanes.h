@@ -434,10 +434,10 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
                            folded, total, lost) ((void) 0)
 #define fastce_sigmoid_d(x, out, n, least, magic, up) ((void) 0)
 #define fastce_sigmoid_f(x, out, n, least, magic, up) ((void) 0)
-#define fastce_binary_d(x, t, n, low, magic, up, scale, grad, product, product_low, total, lost) \
-    ((void) (product))
-#define fastce_binary_f(x, t, n, low, magic, up, scale, grad, product, product_low, total, lost) \
-    ((void) (product))
+#define fastce_binary_d(x, t, n, hard, low, magic, up, scale, grad, product, product_low, total, \
+                        lost) ((void) (product))
+#define fastce_binary_f(x, t, n, hard, low, magic, up, scale, grad, product, product_low, total, \
+                        lost) ((void) (product))
 #define fastce_few_batch_d(few, steps) ((void) 0)
 #define fastce_few_batch_f(few, steps) ((void) 0)
 #define fastce_few_rows_d(run, steps, b, factor, factor_low, shift, target, at_target) ((void) 0)

@@ -284,78 +284,138 @@ static inline void OF(fastce_sigmoid)(const REAL *x, REAL *out, ptrdiff_t n, REA
     }
 }
 
-/* For WIDTH neighbours: the gradient of plain_block in elementwise_losses.pxi, which names the
- * constants, and what the sum of its losses is made of. What has x = -inf and t = 0 counts for
+/* What the sum of a block's losses is made of, WIDTH times: product + low of the 1 + e**-|x|, and
+ * total + lost of the rest. */
+typedef struct {
+    VEC product, low, total, lost;
+} OF(fastce_binary_sums);
+
+/* Of `count` vectors, the gradient of plain_block in elementwise_losses.pxi, which names the
+ * constants, if it is asked for, and what is added to its sums. If all t are `hard`, 0 or 1, a
+ * change of sign does for them, with the same results. What has x = -inf and t = 0 counts for
  * nothing. */
-static inline __attribute__((always_inline)) void OF(fastce_binary_vector)(
-    VEC x, VEC t, VEC least, VEC base, REAL up, VEC scale, bool summed, VEC *product, VEC *low,
-    VEC *total, VEC *lost, bool sloped, VEC *grad)
+static inline __attribute__((always_inline)) void OF(fastce_binaries)(
+    int count, bool hard, VEC *x, const VEC *t, VEC least, VEC base, REAL up, VEC scale,
+    bool summed, OF(fastce_binary_sums) *sums, bool sloped, VEC *grad)
 {
     const VEC raise = OP(set1)(up), unit = OP(set1)(1 / up), zero = OP(setzero)();
-    const VEC not_t = OP(sub)(OP(set1)(1), t);
-    const MASK negative = SIGN_MASK(x);
-    const VEC e = OF(fastce_exp_vector)(OP(max)(least, OP(or)(x, OP(set1)(-0.0))), base);
-    const VEC side = OP(mask_mov)(not_t, negative, t);
-    const MASK used = OP_MASK(cmp)(side, zero, _CMP_NEQ_UQ);
+    const VEC sign = OP(set1)(-0.0), scale_unit = OP(mul)(scale, unit);
+    VEC e[2], flip[2], not_t[2], side[2], u[2], s[2], z[2], y[2], slope[2];
+    MASK negative[2], used[2], small[2];
+    if (hard) {
+        /* (Two to the left of the exponent's lowest bit but two, which 1 has, is the sign.) */
+        EACH flip[v] = OP(and)(SHIFT_LEFT(t[v], 2), sign);
+        EACH x[v] = OP(xor)(x[v], flip[v]);
+    }
+    EACH negative[v] = SIGN_MASK(x[v]);
+    EACH e[v] = OP(max)(least, OP(or)(x[v], sign));
+    OF(fastce_exps)(count, e, base);
+    if (hard) {
+        EACH used[v] = (MASK) ~negative[v];
+    } else {
+        EACH not_t[v] = OP(sub)(OP(set1)(1), t[v]);
+        EACH side[v] = OP(mask_mov)(not_t[v], negative[v], t[v]);
+        EACH used[v] = OP_MASK(cmp)(side[v], zero, _CMP_NEQ_UQ);
+    }
     if (summed) {
-        const VEC u = OP(mul)(e, unit), s = OP(maskz_mul)(used, side, OP(abs)(x));
-        const VEC p = OP(fmadd)(*product, u, *product), q = OP(add)(*total, s);
-        const VEC p_lost = OP(fmsub)(*product, u, OP(sub)(p, *product));
-        const VEC z = OP(sub)(q, *total);
-        *low = OP(add)(OP(fmadd)(*low, u, *low), p_lost);
-        *product = p;
-        *lost = OP(add)(*lost, OP(add)(OP(sub)(*total, OP(sub)(q, z)), OP(sub)(s, z)));
-        *total = q;
+        EACH u[v] = OP(mul)(e[v], unit);
+        if (hard)
+            EACH s[v] = OP(max)(x[v], zero);
+        else
+            EACH s[v] = OP(maskz_mul)(used[v], side[v], OP(abs)(x[v]));
+        if (count == 2) {
+            /* (1 + u)(1 + v) = 1 + (u + v + u v) */
+            u[0] = OP(fmadd)(u[0], u[1], OP(add)(u[0], u[1]));
+            s[0] = OP(add)(s[0], s[1]);
+        }
+        const VEC p = OP(fmadd)(sums->product, u[0], sums->product);
+        const VEC p_lost = OP(fmsub)(sums->product, u[0], OP(sub)(p, sums->product));
+        VEC lost;
+        sums->low = OP(add)(OP(fmadd)(sums->low, u[0], sums->low), p_lost);
+        sums->product = p;
+        sums->total = OF(fastce_sum)(sums->total, s[0], &lost);
+        sums->lost = OP(add)(sums->lost, lost);
     }
     if (sloped) {
-        const VEC a = OP(mask_mov)(raise, negative, e), b = OP(mask_mov)(e, negative, raise);
-        const VEC z = OP(fmsub)(not_t, a, OP(mul)(t, b));
-        const VEC y = OP(div)(z, OP(add)(raise, e));
-        const MASK small =
-            OP_MASK(mask_cmp)((MASK) ~used, e, OP(set1)((REAL) 0.25 * up), _CMP_LT_OQ);
-        *grad = OP(fmadd)(OP(mask_fnmadd)(y, small, e, z),
-                          OP(mask_mul)(scale, small, scale, unit), zero);
+        if (hard) {
+            EACH z[v] = OP(mask_mov)(raise, negative[v], e[v]);
+        } else {
+            EACH y[v] = OP(mul)(t[v], OP(mask_mov)(e[v], negative[v], raise));
+            EACH z[v] = OP(fmsub)(not_t[v], OP(mask_mov)(raise, negative[v], e[v]), y[v]);
+        }
+        EACH y[v] = OP(div)(z[v], OP(add)(raise, e[v]));
+        EACH small[v] = OP_MASK(mask_cmp)((MASK) ~used[v], e[v], OP(set1)((REAL) 0.25 * up),
+                                          _CMP_LT_OQ);
+        EACH slope[v] = OP(mask_mov)(scale, small[v], scale_unit);
+        if (hard)
+            EACH slope[v] = OP(xor)(slope[v], flip[v]);
+        EACH grad[v] = OP(fmadd)(OP(mask_fnmadd)(y[v], small[v], e[v], z[v]), slope[v], zero);
     }
 }
 
-/* plain_pass of elementwise_losses.pxi, `product` being NULL where nothing is summed. */
-static inline void OF(fastce_binary)(const REAL *x, const REAL *t, ptrdiff_t n, REAL low,
-                                     REAL magic, REAL up, REAL scale, REAL *grad, REAL *product,
-                                     REAL *product_low, REAL *total, REAL *lost)
+/* plain_pass of elementwise_losses.pxi. */
+static inline __attribute__((always_inline)) void OF(fastce_binary_pass)(
+    bool hard, bool summed, bool sloped, const REAL *x, const REAL *t, ptrdiff_t n, REAL low,
+    REAL magic, REAL up, REAL scale, REAL *grad, REAL *product, REAL *product_low, REAL *total,
+    REAL *lost)
 {
     const VEC least = OP(set1)(low), slope = OP(set1)(scale);
     const VEC base = OF(fastce_base)(OP(set1)(magic));
     const ptrdiff_t block = FASTCE_STEPS * FASTCE_LANES;
-    VEC y = OP(setzero)();
+    VEC y[2];
     for (int lane = 0; lane < FASTCE_LANES; lane += WIDTH) {
         const ptrdiff_t end = (lane + WIDTH) * FASTCE_STEPS, stop = n < end ? n : end;
         ptrdiff_t i = lane * FASTCE_STEPS;
-        VEC p = OP(set1)(1), p_low = OP(setzero)(), s = p_low, s_low = p_low;
-        for (; i + WIDTH <= stop; i += WIDTH) {
-            __builtin_prefetch(x + i + block);
-            __builtin_prefetch(t + i + block);
-            if (grad)
-                __builtin_prefetch(grad + i + block, 1);
-            OF(fastce_binary_vector)(OP(loadu)(x + i), OP(loadu)(t + i), least, base, up, slope,
-                                     product != NULL, &p, &p_low, &s, &s_low, grad != NULL, &y);
-            if (grad)
-                OP(storeu)(grad + i, y);
+        OF(fastce_binary_sums) sums = {OP(set1)(1), OP(setzero)(), OP(setzero)(), OP(setzero)()};
+        for (; i + 2 * WIDTH <= stop; i += 2 * WIDTH) {
+            VEC xs[2] = {OP(loadu)(x + i), OP(loadu)(x + i + WIDTH)};
+            const VEC ts[2] = {OP(loadu)(t + i), OP(loadu)(t + i + WIDTH)};
+            for (int l = 0; l < 2 * WIDTH; l += WIDTH) {
+                __builtin_prefetch(x + i + l + block);
+                __builtin_prefetch(t + i + l + block);
+                if (sloped)
+                    __builtin_prefetch(grad + i + l + block, 1);
+            }
+            OF(fastce_binaries)(2, hard, xs, ts, least, base, up, slope, summed, &sums, sloped, y);
+            if (sloped) {
+                OP(storeu)(grad + i, y[0]);
+                OP(storeu)(grad + i + WIDTH, y[1]);
+            }
         }
-        if (i < stop) {
+        for (; i < stop; i += WIDTH) {
             const MASK some = OF(fastce_some)(stop, i);
-            OF(fastce_binary_vector)(OP(mask_loadu)(OP(set1)(-INFINITY), some, x + i),
-                                     OP(maskz_loadu)(some, t + i), least, base, up, slope,
-                                     product != NULL, &p, &p_low, &s, &s_low, grad != NULL, &y);
-            if (grad)
-                OP(mask_storeu)(grad + i, some, y);
+            VEC xs = OP(mask_loadu)(OP(set1)(-INFINITY), some, x + i);
+            const VEC ts = OP(maskz_loadu)(some, t + i);
+            OF(fastce_binaries)(1, hard, &xs, &ts, least, base, up, slope, summed, &sums, sloped,
+                                y);
+            if (sloped)
+                OP(mask_storeu)(grad + i, some, y[0]);
         }
-        if (product) {
-            OP(storeu)(product + lane, p);
-            OP(storeu)(product_low + lane, p_low);
-            OP(storeu)(total + lane, s);
-            OP(storeu)(lost + lane, s_low);
+        if (summed) {
+            OP(storeu)(product + lane, sums.product);
+            OP(storeu)(product_low + lane, sums.low);
+            OP(storeu)(total + lane, sums.total);
+            OP(storeu)(lost + lane, sums.lost);
         }
     }
+}
+
+/* The same, grad being NULL where it is not asked for, and `product` where nothing is summed. Each
+ * case is compiled on its own, to have what it needs in registers. */
+static inline void OF(fastce_binary)(const REAL *x, const REAL *t, ptrdiff_t n, int hard, REAL low,
+                                     REAL magic, REAL up, REAL scale, REAL *grad, REAL *product,
+                                     REAL *product_low, REAL *total, REAL *lost)
+{
+#define PASS(hard, summed, sloped) \
+    OF(fastce_binary_pass)(hard, summed, sloped, x, t, n, low, magic, up, scale, grad, product, \
+                           product_low, total, lost)
+    if (!product)
+        PASS(false, false, true);
+    else if (!grad)
+        hard ? PASS(true, true, false) : PASS(false, true, false);
+    else
+        hard ? PASS(true, true, true) : PASS(false, true, true);
+#undef PASS
 }
 
 /* log((u + c) 2**shift) of `count` vectors, as log_parts in vecmath.pxd; 1/u is given too. */

@@ -78,29 +78,45 @@ cdef bint is_plain_out(object out, object array) noexcept:
     return out is None or (is_plain(out) and cnp.PyArray_ISWRITEABLE(out) and alike(out, array))
 
 
-cdef bint in_unit_range(const real* x, Py_ssize_t n) noexcept nogil:
-    # Whether all are in [0, 1], -0.0 not being accepted: as integers, their bits are in the order of
-    # the numbers, and those of what is too large or NaN leave a sign when taken from those of 1.
+cdef enum Unit:
+    OUTSIDE                         # not all are in [0, 1]
+    SOFT
+    HARD                            # all are 0 or 1
+
+
+cdef Unit in_unit_range(const real* x, Py_ssize_t n) noexcept nogil:
+    # (-0.0 is not accepted.) As integers, the bits of numbers are in their order, and those of what
+    # is too large or NaN leave a sign when taken from those of 1. In the bits of 0 and 1 neighbours
+    # differ at no more than the ends of the exponent's ones.
     cdef Py_ssize_t i
     cdef uint64_t bits64
     cdef uint64_t signs64 = 0
+    cdef uint64_t edges64 = 0
     cdef uint32_t bits32
     cdef uint32_t signs32 = 0
+    cdef uint32_t edges32 = 0
     for i in range(n):
         if real is double:
             memcpy(&bits64, &x[i], 8)
             signs64 |= bits64 | (<uint64_t> 0x3ff0000000000000 - bits64)
+            edges64 |= bits64 ^ (bits64 + bits64)
         else:
             memcpy(&bits32, &x[i], 4)
             signs32 |= bits32 | (<uint32_t> 0x3f800000 - bits32)
-    return signs64 >> 63 == 0 and signs32 >> 31 == 0
+            edges32 |= bits32 ^ (bits32 + bits32)
+    if signs64 >> 63 != 0 or signs32 >> 31 != 0:
+        return OUTSIDE
+    if (edges64 | <uint64_t> 0x4010000000000000) != <uint64_t> 0x4010000000000000 or \
+            (edges32 | <uint32_t> 0x40800000) != <uint32_t> 0x40800000:
+        return SOFT
+    return HARD
 
 
 def in_unit_interval(array):
     """Tell whether an array holds only numbers of [0, 1]; one that is not plain is not looked at."""
     if not is_plain_float(array):
         return False
-    return plain_unit(array)
+    return plain_unit(array) != OUTSIDE
 
 
 cdef bint none_negative(const real* x, Py_ssize_t n) noexcept nogil:
@@ -194,8 +210,8 @@ cdef void flat_array(object array, Array2* a):
     a.row, a.column, a.flat = cnp.PyArray_SIZE(array), 1, True
 
 
-cdef bint plain_unit(object array) noexcept:
-    # Whether all of a plain array of floats are in [0, 1].
+cdef Unit plain_unit(object array) noexcept:
+    # in_unit_range of a plain array of floats.
     cdef Py_ssize_t n = cnp.PyArray_SIZE(array)
     cdef void* data = cnp.PyArray_DATA(array)
     cdef bint wide = cnp.PyArray_TYPE(array) == cnp.NPY_DOUBLE
@@ -221,6 +237,7 @@ def plain_element_loss(int loss, frozenset own, logits, target, int want, out, d
     cdef float positive32
     cdef double total
     cdef Pointwise a
+    cdef Unit unit
     cdef PyThreadState* state
     cdef Array2 absent
     cdef cnp.npy_intp pieces
@@ -280,9 +297,11 @@ def plain_element_loss(int loss, frozenset own, logits, target, int want, out, d
                     divisor = sum_of_array(given)
             else:
                 return None
-    if divisor == 0 or (loss != SQUARED and not plain_unit(target)) or \
-            (loss == BINARY_CROSS_ENTROPY and not plain_unit(logits)):
+    unit = SOFT if loss == SQUARED else plain_unit(target)
+    if divisor == 0 or unit == OUTSIDE or \
+            (loss == BINARY_CROSS_ENTROPY and plain_unit(logits) == OUTSIDE):
         return None
+    a.hard = unit == HARD
     a.scale = 1.0 / divisor if reduction == MEAN else 1.0
     if want & (GRAD | HESS):
         grad = like(logits) if grad is None else grad

@@ -94,12 +94,12 @@ cdef extern from "exp_lanes.h" nogil:
                           double up)
     void fastce_sigmoid_f(const float* x, float* out, Py_ssize_t n, float least, float magic,
                           float up)
-    void fastce_binary_d(const double* x, const double* t, Py_ssize_t n, double least,
+    void fastce_binary_d(const double* x, const double* t, Py_ssize_t n, bint hard, double least,
                          double magic, double up, double scale, double* grad, double* product,
                          double* low, double* total, double* lost)
-    void fastce_binary_f(const float* x, const float* t, Py_ssize_t n, float least, float magic,
-                         float up, float scale, float* grad, float* product, float* low,
-                         float* total, float* lost)
+    void fastce_binary_f(const float* x, const float* t, Py_ssize_t n, bint hard, float least,
+                         float magic, float up, float scale, float* grad, float* product,
+                         float* low, float* total, float* lost)
     void fastce_load_rows_d(const double* x, const Py_ssize_t* lane, Py_ssize_t steps, double* b)
     void fastce_load_rows_f(const float* x, const Py_ssize_t* lane, Py_ssize_t steps, float* b)
     void fastce_store_rows_d(double* x, const Py_ssize_t* lane, Py_ssize_t steps, const double* b)
