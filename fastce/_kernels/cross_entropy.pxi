@@ -255,7 +255,6 @@ cdef void index_batch(const Xent* a, const Tile* batch, void* room, TopsAhead* t
     cdef real h[LANES]              # N but for n ln2_low
     cdef real others[LANES]         # sum of c_j (-log p_j) over the other classes
     cdef real sum_c[LANES]          # that of c_j
-    cdef real shift[LANES]          # what is added to each class's gradient
     cdef real target_c[LANES]       # c_t without w
     cdef Array3 weights
     cdef Coefficients of
@@ -352,9 +351,7 @@ cdef void index_batch(const Xent* a, const Tile* batch, void* room, TopsAhead* t
                      <const real*> NULL, <const real*> NULL, target, how)
         store_at(grad, &a.grad, &a.g, batch, target, at_target)
     elif few:
-        fill_lanes(shift, <real> 0.0)
-        store_few(grad, &a.grad, &a.g, batch, target, step_of_target, b, factor, factor_low, shift,
-                  at_target)
+        scale_few(grad, &a.grad, &a.g, batch, step_of_target, b, factor, factor_low, at_target)
     else:
         batch_store(grad, &a.grad, <const real*> e, &waiting, pile, &a.g, batch, target, at_target,
                     b, factor, factor_low, how)

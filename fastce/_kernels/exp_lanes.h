@@ -45,12 +45,15 @@ typedef struct {
     ptrdiff_t ahead_step, result_step;
     void *cost;                         /* or NULL */
     int derived;                        /* whether the gradient is asked for */
+    const void *rows;                   /* the logits, row after row; or NULL, and they are in e */
+    int followed;                       /* whether the gradient's rows go to `run` */
     FASTCE_ALIGNED double e[FASTCE_FEW * FASTCE_LANES];     /* the logits, then e_j */
     double step_of_target[FASTCE_LANES];                    /* the target as a number of the type */
     double target_x[FASTCE_LANES], others[FASTCE_LANES];    /* with smoothing, for leave_to_tiles */
     double costs[FASTCE_LANES];         /* room for `cost` */
     double factor[FASTCE_LANES], factor_low[FASTCE_LANES];  /* of the gradient: see store_few */
     double shift[FASTCE_LANES], at_target[FASTCE_LANES];
+    double run[(FASTCE_FEW + 1) * FASTCE_LANES];            /* row after row */
 } fastce_few;
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) \
@@ -440,12 +443,10 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
                         lost) ((void) (product))
 #define fastce_few_batch_d(few, steps) ((void) 0)
 #define fastce_few_batch_f(few, steps) ((void) 0)
-#define fastce_few_rows_d(run, steps, b, factor, factor_low, shift, target, at_target) ((void) 0)
-#define fastce_few_rows_f(run, steps, b, factor, factor_low, shift, target, at_target) ((void) 0)
-#define fastce_few_planes_d(out, between, steps, b, factor, factor_low, shift, target, at_target, \
-                            streamed) ((void) 0)
-#define fastce_few_planes_f(out, between, steps, b, factor, factor_low, shift, target, at_target, \
-                            streamed) ((void) 0)
+#define fastce_few_rows_d(few, steps) ((void) 0)
+#define fastce_few_rows_f(few, steps) ((void) 0)
+#define fastce_few_planes_d(few, steps, out, between, streamed) ((void) 0)
+#define fastce_few_planes_f(few, steps, out, between, streamed) ((void) 0)
 #define fastce_load_rows_d(x, lane, steps, b) ((void) 0)
 #define fastce_load_rows_f(x, lane, steps, b) ((void) 0)
 #define fastce_store_rows_d(x, lane, steps, b) ((void) 0)

@@ -1,9 +1,10 @@
 # Cross-entropy of rows of no more than FEW_TARGETS classes, a tile of many of them in a buffer: what
 # a row needs beside its exponentials then counts most. With AVX-512 nearly all of it is one function
-# in registers (fastce_few_batch in lanes_of_type.h); elsewhere index_batch uses load_few and store_few.
+# in registers (fastce_few_batch in lanes_of_type.h); elsewhere index_batch uses load_few and scale_few.
 
 cdef enum:
     FEW_TARGETS = 24                # classes; beyond, targets are looked up one by one
+    FEWEST = 4                      # classes; for 2 to 4 there are functions of their own
 
 
 cdef inline bint are_fused(const Geometry* g, const void* class_weight,
@@ -43,49 +44,72 @@ cdef inline void load_few(const Xent* a, const Tile* batch, const Py_ssize_t* ta
             b[i * LANES + l] = x
 
 
-cdef inline void store_few(real* out, const Array3* oa, const Geometry* g, const Tile* batch,
-                           const Py_ssize_t* target, const real* step_of_target, real* b,
-                           const real* factor, const real* factor_low, const real* shift,
-                           const real* at_target) noexcept nogil:
-    # out = b times the sum of two factors + shift, but at_target at the target's step, and nothing
-    # where the target is DONE.
+cdef inline void scale_few(real* out, const Array3* oa, const Geometry* g, const Tile* batch,
+                           const real* step_of_target, real* b, const real* factor,
+                           const real* factor_low, const real* at_target) noexcept nogil:
+    # batch_store and store_at of the targets.
     cdef Span span
     cdef Py_ssize_t i, l
-    cdef Py_ssize_t done = 0
     cdef real y
-    cdef real run[(FEW_TARGETS + 1) * LANES]
-    cdef real* first
     place(oa, g, batch, &span)
-    first = out + span.lane[0]
+    for i in range(batch.steps):
+        for l in range(LANES):
+            y = b[i * LANES + l] * factor[l] + (b[i * LANES + l] * factor_low[l] + <real> 0.0)
+            b[i * LANES + l] = at_target[l] if step_of_target[l] == <real> i else y
+    store(out, &span, batch, 0, batch.steps, <const real*> b)
+
+
+cdef inline bint follows(const Array3* a, const Geometry* g, const Tile* batch) noexcept nogil:
+    # Whether a tile of many rows is a run of memory, row after row, and whole.
+    return rows_are_near(a, g) and g.k > 1 and batch.rows == LANES
+
+
+cdef inline void store_few(fastce_few* few, real* out, const Array3* oa, const Geometry* g,
+                           const Tile* batch, const Py_ssize_t* target,
+                           bint follow) noexcept nogil:
+    # What few_batch makes, but nothing where the target is DONE.
+    cdef Span span
+    cdef real* e = <real*> few.e
+    cdef real* run = <real*> few.run
+    cdef const real* factor = <const real*> few.factor
+    cdef const real* factor_low = <const real*> few.factor_low
+    cdef const real* shift = <const real*> few.shift
+    cdef const real* at_target = <const real*> few.at_target
+    cdef const real* step_of_target = <const real*> few.step_of_target
+    cdef real* first
+    cdef real y
+    cdef Py_ssize_t done = 0
+    cdef Py_ssize_t i, l
     for l in range(LANES):
         done += target[l] == DONE
-    if FASTCE_HAS_EXP_LANES and rows_follow(&span, batch):
+    if follow:
+        first = out + batch.first * g.k
+    else:
+        place(oa, g, batch, &span)
+        first = out + span.lane[0]
+    if follow or rows_follow(&span, batch):
         if real is double:
-            fastce_few_rows_d(run, batch.steps, b, factor, factor_low, shift, step_of_target,
-                              at_target)
+            fastce_few_rows_d(few, batch.steps)
         else:
-            fastce_few_rows_f(run, batch.steps, b, factor, factor_low, shift, step_of_target,
-                              at_target)
+            fastce_few_rows_f(few, batch.steps)
         for l in range(batch.rows if done > 0 else 0):
             if target[l] == DONE:
                 memcpy(run + l * g.k, first + l * g.k, g.k * sizeof(real))
-        write_run(first, run, batch)
-    elif FASTCE_HAS_EXP_LANES and span.unit and done == 0:
+        write_run(first, <const real*> run, batch)
+    elif span.unit and done == 0:
         if real is double:
-            fastce_few_planes_d(first, span.step, batch.steps, b, factor, factor_low, shift,
-                                step_of_target, at_target,
+            fastce_few_planes_d(few, batch.steps, first, span.step,
                                 takes_lines(<const real*> out, &span, batch))
         else:
-            fastce_few_planes_f(first, span.step, batch.steps, b, factor, factor_low, shift,
-                                step_of_target, at_target,
+            fastce_few_planes_f(few, batch.steps, first, span.step,
                                 takes_lines(<const real*> out, &span, batch))
     else:
         for i in range(batch.steps):
             for l in range(LANES):
-                y = b[i * LANES + l] * factor[l] + (b[i * LANES + l] * factor_low[l] + shift[l])
-                b[i * LANES + l] = at_target[l] if step_of_target[l] == <real> i else y
-        keep_done(<const real*> out, &span, batch, 0, batch.steps, target, b)
-        store(out, &span, batch, 0, batch.steps, <const real*> b)
+                y = e[i * LANES + l] * factor[l] + (e[i * LANES + l] * factor_low[l] + shift[l])
+                e[i * LANES + l] = at_target[l] if step_of_target[l] == <real> i else y
+        keep_done(<const real*> out, &span, batch, 0, batch.steps, target, e)
+        store(out, &span, batch, 0, batch.steps, <const real*> e)
 
 
 cdef void few_batch(const Xent* a, const Tile* batch, real kind) noexcept nogil:
@@ -95,7 +119,8 @@ cdef void few_batch(const Xent* a, const Tile* batch, real kind) noexcept nogil:
     cdef real* grad = <real*> a.grad.data
     cdef fastce_few few
     cdef Span span
-    cdef bint any_ignored
+    cdef bint fewest = 1 < a.g.k <= FEWEST
+    cdef bint any_ignored, follow
     cdef Py_ssize_t target[LANES]
     cdef real w[LANES]
     cdef real omega[LANES]
@@ -114,18 +139,25 @@ cdef void few_batch(const Xent* a, const Tile* batch, real kind) noexcept nogil:
     few.result = NULL
     few.result_step = 0
     few.derived = grad != NULL
-    if grad != NULL:
+    follow = few.derived and follows(&a.grad, &a.g, batch)
+    few.followed = follow and fewest and not few.smooth
+    if few.derived and not follow:
         place(&a.grad, &a.g, batch, &span)
-        if is_fetched(<const real*> grad, &span, batch):
-            few.result = near_tile(<const real*> grad, &a.grad, &a.g, batch, 0, &few.result_step)
+    if few.derived and (not batch.streamed if follow
+                        else is_fetched(<const real*> grad, &span, batch)):
+        few.result = near_tile(<const real*> grad, &a.grad, &a.g, batch, 0, &few.result_step)
     few.cost = NULL
     if value != NULL:
         value = value + batch.first
         few.cost = few.costs
         if batch.rows == LANES and not any_ignored and not few.smooth:
             few.cost = value
-    place(&a.x, &a.g, batch, &span)
-    load(x, &span, batch, 0, batch.steps, -<real> INFINITY, <real*> few.e)
+    few.rows = NULL
+    if fewest and a.x.divisor == 1 and follows(&a.x, &a.g, batch):
+        few.rows = x + batch.first * a.g.k
+    else:
+        place(&a.x, &a.g, batch, &span)
+        load(x, &span, batch, 0, batch.steps, -<real> INFINITY, <real*> few.e)
     if real is double:
         fastce_few_batch_d(&few, batch.steps)
     else:
@@ -134,7 +166,7 @@ cdef void few_batch(const Xent* a, const Tile* batch, real kind) noexcept nogil:
         leave_to_tiles(a, batch, <const real*> few.target_x, <const real*> few.others, target)
     if few.cost == few.costs:
         store_values(value, batch.rows, target, <const real*> few.costs)
-    if grad != NULL:
-        store_few(grad, &a.grad, &a.g, batch, target, <const real*> few.step_of_target,
-                  <real*> few.e, <const real*> few.factor, <const real*> few.factor_low,
-                  <const real*> few.shift, <const real*> few.at_target)
+    if few.followed:
+        write_run(grad + batch.first * a.g.k, <const real*> few.run, batch)
+    elif few.derived:
+        store_few(&few, grad, &a.grad, &a.g, batch, target, follow)

@@ -442,6 +442,106 @@ static inline VEC OF(fastce_times)(VEC factor, VEC value)
     return OP(maskz_mul)(some, factor, value);
 }
 
+/* b[i][l] = x[lane[l] + i], and the reverse; first for eight lanes l only. */
+static inline __attribute__((always_inline)) void OF(fastce_load_eight)(const REAL *x,
+                                                                        const ptrdiff_t *lane,
+                                                                        ptrdiff_t steps, REAL *b)
+{
+    for (ptrdiff_t i = 0; i < steps; i += 8) {
+        const int count = steps - i < 8 ? (int) (steps - i) : 8;
+        const __mmask8 some = (__mmask8) ((1 << count) - 1);
+        EIGHT row[8];
+        if (count <= 4) {
+            OF(fastce_load4)(x + i, lane, some, row);
+        } else {
+            for (int j = 0; j < 8; j++)
+                row[j] = OP_EIGHT(maskz_loadu)(some, x + lane[j] + i);
+            OF(fastce_transpose)(row);
+        }
+        for (int j = 0; j < count; j++)
+            OP_EIGHT(storeu)(b + (i + j) * FASTCE_LANES, row[j]);
+    }
+}
+
+static inline void OF(fastce_load_rows)(const REAL *x, const ptrdiff_t *lane, ptrdiff_t steps,
+                                        REAL *b)
+{
+    for (int l = 0; l < FASTCE_LANES; l += 8)
+        OF(fastce_load_eight)(x, lane + l, steps, b + l);
+}
+
+static inline void OF(fastce_store_rows)(REAL *x, const ptrdiff_t *lane, ptrdiff_t steps,
+                                         const REAL *b)
+{
+    for (int l = 0; l < FASTCE_LANES; l += 8)
+        for (ptrdiff_t i = 0; i < steps; i += 8) {
+            const int count = steps - i < 8 ? (int) (steps - i) : 8;
+            const __mmask8 some = (__mmask8) ((1 << count) - 1);
+            EIGHT row[8];
+            for (int j = 0; j < 8; j++)
+                row[j] = OP_EIGHT(loadu)(b + (i + (j < count ? j : 0)) * FASTCE_LANES + l);
+            OF(fastce_transpose)(row);
+            for (int j = 0; j < 8; j++)
+                OP_EIGHT(mask_storeu)(x + lane[l + j] + i, some, row[j]);
+        }
+}
+
+/* Eight columns, of which `count` count, to rows that are so many items apart. Up to seven items
+ * after a row are written as well, and the first row comes first. */
+static inline void OF(fastce_write_rows)(REAL *x, ptrdiff_t between, ptrdiff_t count,
+                                         EIGHT column[8])
+{
+    if (count <= 4) {
+        OF(fastce_store4)(x, between, column);
+        return;
+    }
+    OF(fastce_transpose)(column);
+    for (int j = 0; j < 8; j++)
+        OP_EIGHT(storeu)(x + j * between, column[j]);
+}
+
+/* The same to a local run of memory in which row follows row, and which has room for seven items
+ * more. What is written too far is written again: the last columns come first. */
+static inline void OF(fastce_rows_of)(REAL *run, ptrdiff_t steps, const REAL *b)
+{
+    for (int l = 0; l < FASTCE_LANES; l += 8)
+        for (ptrdiff_t i = (steps - 1) / 8 * 8; i >= 0; i -= 8) {
+            EIGHT row[8];
+            for (int j = 0; j < 8; j++) {
+                const ptrdiff_t step = i + j < steps ? i + j : i;
+                row[j] = OP_EIGHT(loadu)(b + step * FASTCE_LANES + l);
+            }
+            OF(fastce_write_rows)(run + l * steps + i, steps, steps - i, row);
+        }
+}
+
+/* The same of e_j times the sum of two factors a lane + shift, but at_target for the step that is
+ * the target; for eight lanes from l on. */
+static inline __attribute__((always_inline)) void OF(fastce_few_eight)(const fastce_few *few,
+                                                                       ptrdiff_t steps, int l,
+                                                                       REAL *run)
+{
+    const REAL *e = (const REAL *) few->e + l;
+    const EIGHT f = OP_EIGHT(loadu)((const REAL *) few->factor + l);
+    const EIGHT f_low = OP_EIGHT(loadu)((const REAL *) few->factor_low + l);
+    const EIGHT t = OP_EIGHT(loadu)((const REAL *) few->step_of_target + l);
+    const EIGHT at = OP_EIGHT(loadu)((const REAL *) few->at_target + l);
+    const EIGHT more = OP_EIGHT(loadu)((const REAL *) few->shift + l);
+    for (ptrdiff_t i = (steps - 1) / 8 * 8; i >= 0; i -= 8) {
+        EIGHT row[8];
+        for (int j = 0; j < 8; j++) {
+            row[j] = OP_EIGHT(setzero)();
+            if (i + j < steps) {
+                const EIGHT y = OP_EIGHT(loadu)(e + (i + j) * FASTCE_LANES);
+                const __mmask8 hit = EIGHT_EQUAL(t, OP_EIGHT(set1)((REAL) (i + j)));
+                row[j] = OP_EIGHT(fmadd)(y, f, OP_EIGHT(fmadd)(y, f_low, more));
+                row[j] = OP_EIGHT(mask_mov)(row[j], hit, at);
+            }
+        }
+        OF(fastce_write_rows)(run + l * steps + i, steps, steps - i, row);
+    }
+}
+
 /* The logits of the targets, which become -inf, and the largest but those. */
 static inline __attribute__((always_inline)) void OF(fastce_few_tops)(int count, REAL *x,
                                                                       ptrdiff_t steps,
@@ -643,118 +743,69 @@ static inline __attribute__((always_inline)) void OF(fastce_few_rows_at)(
     }
 }
 
-static inline void OF(fastce_few_batch)(fastce_few *few, ptrdiff_t steps)
+static inline __attribute__((always_inline)) void OF(fastce_few_all)(fastce_few *few,
+                                                                     ptrdiff_t steps)
 {
+    const ptrdiff_t rows[8] = {0, steps, 2 * steps, 3 * steps, 4 * steps, 5 * steps, 6 * steps,
+                               7 * steps};
+    for (ptrdiff_t l = 0; few->rows && l < FASTCE_LANES; l += 8)
+        OF(fastce_load_eight)((const REAL *) few->rows + l * steps, rows, steps,
+                              (REAL *) few->e + l);
     for (ptrdiff_t lane = 0; lane < FASTCE_LANES; lane += 2 * WIDTH)
         OF(fastce_few_rows_at)(few, steps, lane);
+    for (int l = 0; few->followed && l < FASTCE_LANES; l += 8)
+        OF(fastce_few_eight)(few, steps, l, (REAL *) few->run);
 }
 
-/* b[i][l] = x[lane[l] + i], and the reverse. */
-static inline void OF(fastce_load_rows)(const REAL *x, const ptrdiff_t *lane, ptrdiff_t steps,
-                                        REAL *b)
+/* The fewest classes are compiled on their own, without loops. */
+static __attribute__((noinline)) void OF(fastce_few_two)(fastce_few *few)
+{
+    OF(fastce_few_all)(few, 2);
+}
+
+static __attribute__((noinline)) void OF(fastce_few_three)(fastce_few *few)
+{
+    OF(fastce_few_all)(few, 3);
+}
+
+static __attribute__((noinline)) void OF(fastce_few_four)(fastce_few *few)
+{
+    OF(fastce_few_all)(few, 4);
+}
+
+static inline void OF(fastce_few_batch)(fastce_few *few, ptrdiff_t steps)
+{
+    if (steps == 2)
+        OF(fastce_few_two)(few);
+    else if (steps == 3)
+        OF(fastce_few_three)(few);
+    else if (steps == 4)
+        OF(fastce_few_four)(few);
+    else
+        for (ptrdiff_t lane = 0; lane < FASTCE_LANES; lane += 2 * WIDTH)
+            OF(fastce_few_rows_at)(few, steps, lane);
+}
+
+/* What fastce_few_eight makes, of all lanes: as a run, and where the rows lie side by side, the
+ * classes being so many items apart. */
+static inline void OF(fastce_few_rows)(fastce_few *few, ptrdiff_t steps)
 {
     for (int l = 0; l < FASTCE_LANES; l += 8)
-        for (ptrdiff_t i = 0; i < steps; i += 8) {
-            const int count = steps - i < 8 ? (int) (steps - i) : 8;
-            const __mmask8 some = (__mmask8) ((1 << count) - 1);
-            EIGHT row[8];
-            if (count <= 4) {
-                OF(fastce_load4)(x + i, lane + l, some, row);
-            } else {
-                for (int j = 0; j < 8; j++)
-                    row[j] = OP_EIGHT(maskz_loadu)(some, x + lane[l + j] + i);
-                OF(fastce_transpose)(row);
-            }
-            for (int j = 0; j < count; j++)
-                OP_EIGHT(storeu)(b + (i + j) * FASTCE_LANES + l, row[j]);
-        }
+        OF(fastce_few_eight)(few, steps, l, (REAL *) few->run);
 }
 
-static inline void OF(fastce_store_rows)(REAL *x, const ptrdiff_t *lane, ptrdiff_t steps,
-                                         const REAL *b)
-{
-    for (int l = 0; l < FASTCE_LANES; l += 8)
-        for (ptrdiff_t i = 0; i < steps; i += 8) {
-            const int count = steps - i < 8 ? (int) (steps - i) : 8;
-            const __mmask8 some = (__mmask8) ((1 << count) - 1);
-            EIGHT row[8];
-            for (int j = 0; j < 8; j++)
-                row[j] = OP_EIGHT(loadu)(b + (i + (j < count ? j : 0)) * FASTCE_LANES + l);
-            OF(fastce_transpose)(row);
-            for (int j = 0; j < 8; j++)
-                OP_EIGHT(mask_storeu)(x + lane[l + j] + i, some, row[j]);
-        }
-}
-
-/* Eight columns, of which `count` count, to rows that are so many items apart. Up to seven items
- * after a row are written as well, and the first row comes first. */
-static inline void OF(fastce_write_rows)(REAL *x, ptrdiff_t between, ptrdiff_t count,
-                                         EIGHT column[8])
-{
-    if (count <= 4) {
-        OF(fastce_store4)(x, between, column);
-        return;
-    }
-    OF(fastce_transpose)(column);
-    for (int j = 0; j < 8; j++)
-        OP_EIGHT(storeu)(x + j * between, column[j]);
-}
-
-/* The same to a local run of memory in which row follows row, and which has room for seven items
- * more. What is written too far is written again: the last columns come first. */
-static inline void OF(fastce_rows_of)(REAL *run, ptrdiff_t steps, const REAL *b)
-{
-    for (int l = 0; l < FASTCE_LANES; l += 8)
-        for (ptrdiff_t i = (steps - 1) / 8 * 8; i >= 0; i -= 8) {
-            EIGHT row[8];
-            for (int j = 0; j < 8; j++) {
-                const ptrdiff_t step = i + j < steps ? i + j : i;
-                row[j] = OP_EIGHT(loadu)(b + step * FASTCE_LANES + l);
-            }
-            OF(fastce_write_rows)(run + l * steps + i, steps, steps - i, row);
-        }
-}
-
-/* The same of b times the sum of two factors a lane + shift, but at_target for the step that is the
- * target. */
-static inline void OF(fastce_few_rows)(REAL *run, ptrdiff_t steps, const REAL *b,
-                                       const REAL *factor, const REAL *factor_low,
-                                       const REAL *shift, const REAL *target, const REAL *at_target)
-{
-    for (int l = 0; l < FASTCE_LANES; l += 8) {
-        const EIGHT f = OP_EIGHT(loadu)(factor + l), f_low = OP_EIGHT(loadu)(factor_low + l);
-        const EIGHT t = OP_EIGHT(loadu)(target + l), at = OP_EIGHT(loadu)(at_target + l);
-        const EIGHT more = OP_EIGHT(loadu)(shift + l);
-        for (ptrdiff_t i = (steps - 1) / 8 * 8; i >= 0; i -= 8) {
-            EIGHT row[8];
-            for (int j = 0; j < 8; j++) {
-                row[j] = OP_EIGHT(setzero)();
-                if (i + j < steps) {
-                    const EIGHT e = OP_EIGHT(loadu)(b + (i + j) * FASTCE_LANES + l);
-                    const __mmask8 hit = EIGHT_EQUAL(t, OP_EIGHT(set1)((REAL) (i + j)));
-                    row[j] = OP_EIGHT(fmadd)(e, f, OP_EIGHT(fmadd)(e, f_low, more));
-                    row[j] = OP_EIGHT(mask_mov)(row[j], hit, at);
-                }
-            }
-            OF(fastce_write_rows)(run + l * steps + i, steps, steps - i, row);
-        }
-    }
-}
-
-/* The same where the rows lie side by side, the classes being so many items apart. */
-static inline void OF(fastce_few_planes)(REAL *out, ptrdiff_t between, ptrdiff_t steps,
-                                         const REAL *b, const REAL *factor,
-                                         const REAL *factor_low, const REAL *shift,
-                                         const REAL *target,
-                                         const REAL *at_target, int streamed)
+static inline void OF(fastce_few_planes)(const fastce_few *few, ptrdiff_t steps, REAL *out,
+                                         ptrdiff_t between, int streamed)
 {
     for (int l = 0; l < FASTCE_LANES; l += WIDTH) {
-        const VEC f = OP(loadu)(factor + l), f_low = OP(loadu)(factor_low + l);
-        const VEC t = OP(loadu)(target + l), at = OP(loadu)(at_target + l);
-        const VEC more = OP(loadu)(shift + l), one = OP(set1)(1);
+        const VEC f = OP(loadu)((const REAL *) few->factor + l), one = OP(set1)(1);
+        const VEC f_low = OP(loadu)((const REAL *) few->factor_low + l);
+        const VEC t = OP(loadu)((const REAL *) few->step_of_target + l);
+        const VEC at = OP(loadu)((const REAL *) few->at_target + l);
+        const VEC more = OP(loadu)((const REAL *) few->shift + l);
         VEC step = OP(setzero)();
         for (ptrdiff_t i = 0; i < steps; i++, step = OP(add)(step, one)) {
-            VEC e = OP(loadu)(b + i * FASTCE_LANES + l);
+            VEC e = OP(loadu)((const REAL *) few->e + i * FASTCE_LANES + l);
             e = OP(fmadd)(e, f, OP(fmadd)(e, f_low, more));
             e = OP(mask_mov)(e, OP_MASK(cmp)(t, step, _CMP_EQ_OQ), at);
             if (streamed)

@@ -63,6 +63,8 @@ cdef extern from "exp_lanes.h" nogil:
         Py_ssize_t result_step
         void* cost
         bint derived
+        const void* rows
+        bint followed
         double* e
         double* step_of_target
         double* target_x
@@ -72,6 +74,7 @@ cdef extern from "exp_lanes.h" nogil:
         double* factor_low
         double* shift
         double* at_target
+        double* run
     void fastce_exp_each_d(const double* y, const double* magic, double* e)
     void fastce_exp_each_f(const float* y, const float* magic, float* e)
     void fastce_sweep_d(double* b, Py_ssize_t steps, const double* low, const double* magic,
@@ -111,18 +114,12 @@ cdef extern from "exp_lanes.h" nogil:
     void fastce_finish_f(const fastce_pending* row)
     void fastce_few_batch_d(fastce_few* few, Py_ssize_t steps)
     void fastce_few_batch_f(fastce_few* few, Py_ssize_t steps)
-    void fastce_few_rows_d(double* run, Py_ssize_t steps, const double* b, const double* factor,
-                           const double* factor_low, const double* shift, const double* target,
-                           const double* at_target)
-    void fastce_few_rows_f(float* run, Py_ssize_t steps, const float* b, const float* factor,
-                           const float* factor_low, const float* shift, const float* target,
-                           const float* at_target)
-    void fastce_few_planes_d(double* out, Py_ssize_t between, Py_ssize_t steps, const double* b,
-                             const double* factor, const double* factor_low, const double* shift,
-                             const double* target, const double* at_target, bint streamed)
-    void fastce_few_planes_f(float* out, Py_ssize_t between, Py_ssize_t steps, const float* b,
-                             const float* factor, const float* factor_low, const float* shift,
-                             const float* target, const float* at_target, bint streamed)
+    void fastce_few_rows_d(fastce_few* few, Py_ssize_t steps)
+    void fastce_few_rows_f(fastce_few* few, Py_ssize_t steps)
+    void fastce_few_planes_d(const fastce_few* few, Py_ssize_t steps, double* out,
+                             Py_ssize_t between, bint streamed)
+    void fastce_few_planes_f(const fastce_few* few, Py_ssize_t steps, float* out,
+                             Py_ssize_t between, bint streamed)
     void fastce_rows_of_d(double* run, Py_ssize_t steps, const double* b)
     void fastce_rows_of_f(float* run, Py_ssize_t steps, const float* b)
 
