@@ -576,12 +576,14 @@ static inline VEC OF(fastce_few_others)(const REAL *x, ptrdiff_t steps, VEC targ
     return OP(add)(s, q);
 }
 
-/* x = e_j, and their sums, which start at an anchor each. */
+/* x = e_j, and their sums, which start at an anchor each; of `two` at most, if that is known, as the
+ * target's e_j is 0, they need none. */
 static inline __attribute__((always_inline)) void OF(fastce_few_exps)(
     int count, REAL *x, ptrdiff_t steps, const VEC *least, const VEC *base, const VEC *anchor,
     const fastce_few *few, ptrdiff_t lane, VEC *total, VEC *lost)
 {
     const REAL *ahead = (const REAL *) few->ahead, *result = (const REAL *) few->result;
+    const bool two = __builtin_constant_p(steps) && steps <= 3;
     VEC s[2], sum[2], q[2], y[2], scale[2], rest[2];
     EACH s[v] = anchor[v];
     EACH q[v] = OP(setzero)();
@@ -592,10 +594,21 @@ static inline __attribute__((always_inline)) void OF(fastce_few_exps)(
         OF(fastce_exp_pieces)(count, y, base, scale, rest);
         EACH y[v] = OP(fmadd)(scale[v], rest[v], scale[v]);
         EACH OP(storeu)(x + WIDTH * v, y[v]);
-        EACH sum[v] = OP(add)(s[v], y[v]);
-        EACH q[v] = OP(add)(q[v], OP(sub)(y[v], OP(sub)(sum[v], s[v])));
-        EACH s[v] = sum[v];
+        if (two && i == 0) {
+            EACH s[v] = y[v];
+        } else if (two) {
+            EACH s[v] = OF(fastce_sum)(s[v], y[v], &sum[v]);
+            EACH q[v] = OP(add)(q[v], sum[v]);
+        } else {
+            EACH sum[v] = OP(add)(s[v], y[v]);
+            EACH q[v] = OP(add)(q[v], OP(sub)(y[v], OP(sub)(sum[v], s[v])));
+            EACH s[v] = sum[v];
+        }
     }
+    EACH total[v] = s[v];
+    EACH lost[v] = q[v];
+    if (two)
+        return;
     /* (An infinite sum stays so.) */
     EACH s[v] = OP(sub)(s[v], anchor[v]);
     EACH sum[v] = OP(add)(s[v], q[v]);
