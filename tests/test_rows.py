@@ -204,3 +204,71 @@ def test_large_images(shape, offset, options, dtype):
     for i in range(0, shape[0], 1 + shape[0] // 8):
         assert_same_bits(out[i : i + 1], fastce.softmax(logits[i : i + 1], 1))
     assert np.all(memory[:first] == 7) and np.all(memory[first + logits.size :] == 7)
+
+
+FEW = [
+    {},
+    {"weight": True},
+    {"label_smoothing": 0.1, "z_loss": 0.01},
+    {"temperature": 2.0, "z_loss": 0.01, "weight": True},
+]
+
+
+@dtypes
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 10, 24])
+@pytest.mark.parametrize("options", FEW, ids=str)
+def test_few_classes(options, k, dtype):
+    """Rows have the same bits however they lie in memory and whatever their batch holds."""
+    n = 100
+    rng = seeded("few", k, dtype.__name__)
+    logits = rng.standard_normal((n, k), dtype) * rng.choice([1, 30, 3000], (n, 1)).astype(dtype)
+    logits[40:47] = odd_rows(logits[40:47], np.zeros(7, int))[0] if k > 2 else np.inf
+    target = rng.integers(0, k, n)
+    target[::9] = -100
+    options = dict(options)
+    if "weight" in options:
+        options["weight"] = rng.choice([0, 0.5, 2], k).astype(dtype)
+    sample_weight = rng.choice([0, 1, 3], n).astype(dtype)
+
+    def results(x, rows=slice(None), **more):
+        return fastce.cross_entropy.value_and_grad(
+            x,
+            target[rows],
+            reduction="none",
+            sample_weight=sample_weight[rows],
+            **options,
+            **more,
+        )
+
+    want = results(logits)
+    wide = np.full((n, 2 * k), 7, dtype)
+    wide[:, ::2] = logits
+    assert_same_bits(results(wide[:, ::2]), want)
+    assert_same_bits(results(logits, out=wide[:, 1::2]), want)
+    assert np.array_equal(wide[:, ::2], logits, equal_nan=True)
+    values, grad = results(np.ascontiguousarray(logits.T), axis=0)
+    assert_same_bits((values, grad.T), want)
+    for first, last in ((0, 5), (1, 33), (31, 63), (90, 100)):
+        rows = slice(first, last)
+        assert_same_bits(results(logits[rows], rows), tuple(part[rows] for part in want))
+
+
+@dtypes
+def test_soft_target_among_others(dtype):
+    """Targets of 0 and 1 give the same gradients where all are, and where one is not."""
+    loss = fastce.binary_cross_entropy_with_logits
+    for n in (1, 8, 17, 64, 513, 3000):
+        rng = seeded("soft", n, dtype.__name__)
+        logits = rng.standard_normal(n + 1, dtype) * rng.choice([1e-3, 1, 30, 900], n + 1)
+        logits = logits.astype(dtype)
+        target = rng.integers(0, 2, n + 1).astype(dtype)
+        options = {"reduction": "sum"}
+        values = loss(logits[:n], target[:n], reduction="none")
+        value = loss(logits[:n], target[:n], **options)
+        assert_close(value, values.sum(dtype=np.float64).astype(dtype), 4)
+        logits[:n][3:8] = [np.inf, -np.inf, 0.0, -0.0, np.nan][: max(0, n - 3)]
+        grad = loss.value_and_grad(logits[:n], target[:n], **options)[1]
+        assert_same_bits(loss.grad(logits[:n], target[:n], **options), grad)
+        for soft in (0.5, 0.25, 1e-300 if dtype == np.float64 else 1e-40):
+            target[n] = soft
+            assert_same_bits(loss.value_and_grad(logits, target, **options)[1][:n], grad)
