@@ -164,7 +164,7 @@ cdef inline void mask_targets(const Py_ssize_t* target, Py_ssize_t rows, bint si
 
 cdef inline bint batch_targets(const Xent* a, const Tile* batch,
                                Py_ssize_t* target) noexcept nogil:
-    # The rows' targets, or IGNORED, and whether any is; lanes without a row get class 0.
+    # The rows' targets, or IGNORED, and whether any is; lanes without a row are as of class 0.
     cdef const int64_t* label = a.labels + batch.first
     cdef int64_t padded[LANES]
     cdef bint any_ignored = False
@@ -261,7 +261,7 @@ cdef void index_batch(const Xent* a, const Tile* batch, void* room, TopsAhead* t
     cdef real y
 
     if layout is many:
-        few = a.g.k <= FEW_TARGETS
+        few = a.g.k <= FASTCE_FEW
     batch_targets(a, batch, target)
     batch_weights(a, batch, target, w, omega)
     coefficients_of(a, &weights, &of)

@@ -24,7 +24,7 @@ typedef struct {
 } fastce_pending;
 
 #define FASTCE_LANES 32             /* as LANES in tiles.pxi */
-#define FASTCE_FEW 24               /* as FEW_TARGETS in few_classes.pxi */
+#define FASTCE_FEW 24               /* classes: see few_classes.pxi */
 
 #if defined(__GNUC__)
 #define FASTCE_ALIGNED __attribute__((aligned(64)))
@@ -40,13 +40,12 @@ typedef struct {
     int smooth;
     double keep, share;                 /* of label smoothing: 1 - eps and eps / k */
     double z_loss, per_logit, scale;
-    const void *ahead;                  /* what is fetched meanwhile to be read or written: as many */
-    const void *result;                 /* items as lanes for each class, so many items apart */
-    ptrdiff_t ahead_step, result_step;
+    const void *ahead, *result;         /* what is fetched meanwhile, to read and write, or NULL: */
+    ptrdiff_t ahead_step, result_step;  /* LANES items for each class, so many items apart */
     void *cost;                         /* or NULL */
     int derived;                        /* whether the gradient is asked for */
     const void *rows;                   /* the logits, row after row; or NULL, and they are in e */
-    int followed;                       /* whether the gradient's rows go to `run` */
+    int into_run;                       /* whether the gradient's rows go to `run` */
     FASTCE_ALIGNED double e[FASTCE_FEW * FASTCE_LANES];     /* the logits, then e_j */
     double step_of_target[FASTCE_LANES];                    /* the target as a number of the type */
     double target_x[FASTCE_LANES], others[FASTCE_LANES];    /* with smoothing, for leave_to_tiles */
@@ -99,9 +98,9 @@ static const float fastce_rest_f[16] = {
 /* For each of `count` vectors v: */
 #define EACH for (int v = 0; v < count; v++)
 
-/* e**x 2**s is scale (1 + q), as above, for `count` vectors, each with its own s, whose instructions
- * alternate so that they need not wait for each other. (A look-up leaves out the upper bits of its
- * index.) */
+/* e**x 2**s is scale (1 + q), as above, for `count` vectors, each with its own s, the instructions
+ * alternating so that they need not wait for each other. (A look-up leaves out the upper bits of
+ * its index.) */
 static inline __attribute__((always_inline)) void fastce_exp_pieces_d(
     int count, const __m512d *x, const __m512d *base, __m512d *scale, __m512d *q)
 {
@@ -443,8 +442,8 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
                         lost) ((void) (product))
 #define fastce_few_batch_d(few, steps) ((void) 0)
 #define fastce_few_batch_f(few, steps) ((void) 0)
-#define fastce_few_rows_d(few, steps) ((void) 0)
-#define fastce_few_rows_f(few, steps) ((void) 0)
+#define fastce_few_run_d(few, steps) ((void) 0)
+#define fastce_few_run_f(few, steps) ((void) 0)
 #define fastce_few_planes_d(few, steps, out, between, streamed) ((void) 0)
 #define fastce_few_planes_f(few, steps, out, between, streamed) ((void) 0)
 #define fastce_load_rows_d(x, lane, steps, b) ((void) 0)

@@ -1,17 +1,18 @@
-# Cross-entropy of rows of no more than FEW_TARGETS classes, a tile of many of them in a buffer: what
-# a row needs beside its exponentials then counts most. With AVX-512 nearly all of it is one function
-# in registers (fastce_few_batch in lanes_of_type.h); elsewhere index_batch uses load_few and scale_few.
+# Cross-entropy of rows of no more than FASTCE_FEW classes, a tile of many of them in a buffer: what
+# a row needs beside its exponentials then counts most. With AVX-512 nearly all is one function in
+# registers (fastce_few_batch in lanes_of_type.h); elsewhere index_batch has load_few and scale_few.
+#
+# (Beyond, targets are looked up one by one.)
 
 cdef enum:
-    FEW_TARGETS = 24                # classes; beyond, targets are looked up one by one
-    FEWEST = 4                      # classes; for 2 to 4 there are functions of their own
+    FEWEST = 4                      # for 2 to 4 classes fastce_few_batch has functions
 
 
 cdef inline bint are_fused(const Geometry* g, const void* class_weight,
                            double smoothing) noexcept nogil:
     # Whether few_batch will do for a tile of many rows. (Class weights and smoothing together give
     # every class a coefficient of its own.)
-    return FASTCE_HAS_EXP_LANES and g.k <= FEW_TARGETS and (class_weight == NULL or smoothing == 0)
+    return FASTCE_HAS_EXP_LANES and g.k <= FASTCE_FEW and (class_weight == NULL or smoothing == 0)
 
 
 cdef inline void load_few(const Xent* a, const Tile* batch, const Py_ssize_t* target,
@@ -59,14 +60,14 @@ cdef inline void scale_few(real* out, const Array3* oa, const Geometry* g, const
     store(out, &span, batch, 0, batch.steps, <const real*> b)
 
 
-cdef inline bint follows(const Array3* a, const Geometry* g, const Tile* batch) noexcept nogil:
+cdef inline bint is_run(const Array3* a, const Geometry* g, const Tile* batch) noexcept nogil:
     # Whether a tile of many rows is a run of memory, row after row, and whole.
     return rows_are_near(a, g) and g.k > 1 and batch.rows == LANES
 
 
 cdef inline void store_few(fastce_few* few, real* out, const Array3* oa, const Geometry* g,
                            const Tile* batch, const Py_ssize_t* target,
-                           bint follow) noexcept nogil:
+                           bint in_run) noexcept nogil:
     # What few_batch makes, but nothing where the target is DONE.
     cdef Span span
     cdef real* e = <real*> few.e
@@ -82,16 +83,16 @@ cdef inline void store_few(fastce_few* few, real* out, const Array3* oa, const G
     cdef Py_ssize_t i, l
     for l in range(LANES):
         done += target[l] == DONE
-    if follow:
+    if in_run:
         first = out + batch.first * g.k
     else:
         place(oa, g, batch, &span)
         first = out + span.lane[0]
-    if follow or rows_follow(&span, batch):
+    if in_run or rows_follow(&span, batch):
         if real is double:
-            fastce_few_rows_d(few, batch.steps)
+            fastce_few_run_d(few, batch.steps)
         else:
-            fastce_few_rows_f(few, batch.steps)
+            fastce_few_run_f(few, batch.steps)
         for l in range(batch.rows if done > 0 else 0):
             if target[l] == DONE:
                 memcpy(run + l * g.k, first + l * g.k, g.k * sizeof(real))
@@ -120,7 +121,7 @@ cdef void few_batch(const Xent* a, const Tile* batch, real kind) noexcept nogil:
     cdef fastce_few few
     cdef Span span
     cdef bint fewest = 1 < a.g.k <= FEWEST
-    cdef bint any_ignored, follow
+    cdef bint any_ignored, in_run
     cdef Py_ssize_t target[LANES]
     cdef real w[LANES]
     cdef real omega[LANES]
@@ -139,11 +140,11 @@ cdef void few_batch(const Xent* a, const Tile* batch, real kind) noexcept nogil:
     few.result = NULL
     few.result_step = 0
     few.derived = grad != NULL
-    follow = few.derived and follows(&a.grad, &a.g, batch)
-    few.followed = follow and fewest and not few.smooth
-    if few.derived and not follow:
+    in_run = few.derived and is_run(&a.grad, &a.g, batch)
+    few.into_run = in_run and fewest and not few.smooth
+    if few.derived and not in_run:
         place(&a.grad, &a.g, batch, &span)
-    if few.derived and (not batch.streamed if follow
+    if few.derived and (not batch.streamed if in_run
                         else is_fetched(<const real*> grad, &span, batch)):
         few.result = near_tile(<const real*> grad, &a.grad, &a.g, batch, 0, &few.result_step)
     few.cost = NULL
@@ -153,7 +154,7 @@ cdef void few_batch(const Xent* a, const Tile* batch, real kind) noexcept nogil:
         if batch.rows == LANES and not any_ignored and not few.smooth:
             few.cost = value
     few.rows = NULL
-    if fewest and a.x.divisor == 1 and follows(&a.x, &a.g, batch):
+    if fewest and a.x.divisor == 1 and is_run(&a.x, &a.g, batch):
         few.rows = x + batch.first * a.g.k
     else:
         place(&a.x, &a.g, batch, &span)
@@ -166,7 +167,7 @@ cdef void few_batch(const Xent* a, const Tile* batch, real kind) noexcept nogil:
         leave_to_tiles(a, batch, <const real*> few.target_x, <const real*> few.others, target)
     if few.cost == few.costs:
         store_values(value, batch.rows, target, <const real*> few.costs)
-    if few.followed:
+    if few.into_run:
         write_run(grad + batch.first * a.g.k, <const real*> few.run, batch)
     elif few.derived:
-        store_few(&few, grad, &a.grad, &a.g, batch, target, follow)
+        store_few(&few, grad, &a.grad, &a.g, batch, target, in_run)

@@ -158,8 +158,8 @@ static inline void OF(fastce_finish)(const fastce_pending *row)
 }
 
 /* `sweep_run` of tiles.pxi, the anchor taken off and the centre 0; meanwhile as much is written of
- * the row that is pending, if one is, and `top`, unless it is NULL, becomes the largest of itself and
- * `count` items ahead. */
+ * the row that is pending, if one is, and `top`, unless it is NULL, becomes the largest of itself
+ * and `count` items ahead. */
 static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_t masked, REAL low,
                                         REAL magic, REAL anchor, const REAL *ahead, REAL *top,
                                         REAL *out, fastce_pending *pending, int folded,
@@ -303,7 +303,7 @@ static inline __attribute__((always_inline)) void OF(fastce_binaries)(
     VEC e[2], flip[2], not_t[2], side[2], u[2], s[2], z[2], y[2], slope[2];
     MASK negative[2], used[2], small[2];
     if (hard) {
-        /* (Two to the left of the exponent's lowest bit but two, which 1 has, is the sign.) */
+        /* (1 and 0 differ in the bit that is two places below the sign.) */
         EACH flip[v] = OP(and)(SHIFT_LEFT(t[v], 2), sign);
         EACH x[v] = OP(xor)(x[v], flip[v]);
     }
@@ -576,14 +576,14 @@ static inline VEC OF(fastce_few_others)(const REAL *x, ptrdiff_t steps, VEC targ
     return OP(add)(s, q);
 }
 
-/* x = e_j, and their sums, which start at an anchor each; of `two` at most, if that is known, as the
- * target's e_j is 0, they need none. */
+/* x = e_j, and their sums, which start at an anchor each. Where it is known that there are so few
+ * that an exact sum of each two takes less, they need none. */
 static inline __attribute__((always_inline)) void OF(fastce_few_exps)(
     int count, REAL *x, ptrdiff_t steps, const VEC *least, const VEC *base, const VEC *anchor,
     const fastce_few *few, ptrdiff_t lane, VEC *total, VEC *lost)
 {
     const REAL *ahead = (const REAL *) few->ahead, *result = (const REAL *) few->result;
-    const bool two = __builtin_constant_p(steps) && steps <= 3;
+    const bool exact = __builtin_constant_p(steps) && steps <= 3;
     VEC s[2], sum[2], q[2], y[2], scale[2], rest[2];
     EACH s[v] = anchor[v];
     EACH q[v] = OP(setzero)();
@@ -594,9 +594,9 @@ static inline __attribute__((always_inline)) void OF(fastce_few_exps)(
         OF(fastce_exp_pieces)(count, y, base, scale, rest);
         EACH y[v] = OP(fmadd)(scale[v], rest[v], scale[v]);
         EACH OP(storeu)(x + WIDTH * v, y[v]);
-        if (two && i == 0) {
+        if (exact && i == 0) {
             EACH s[v] = y[v];
-        } else if (two) {
+        } else if (exact) {
             EACH s[v] = OF(fastce_sum)(s[v], y[v], &sum[v]);
             EACH q[v] = OP(add)(q[v], sum[v]);
         } else {
@@ -607,7 +607,7 @@ static inline __attribute__((always_inline)) void OF(fastce_few_exps)(
     }
     EACH total[v] = s[v];
     EACH lost[v] = q[v];
-    if (two)
+    if (exact)
         return;
     /* (An infinite sum stays so.) */
     EACH s[v] = OP(sub)(s[v], anchor[v]);
@@ -643,7 +643,7 @@ static inline __attribute__((always_inline)) void OF(fastce_few_costs)(
 /* What index_batch in cross_entropy.pxi makes of rows of few classes, whose logits become the
  * e_j: two vectors of rows at a time, as far as possible in registers. The numbers are those of
  * choose_anchor and choose_shift in tiles.pxi, and of vecmath.pxd. */
-static inline __attribute__((always_inline)) void OF(fastce_few_rows_at)(
+static inline __attribute__((always_inline)) void OF(fastce_few_vectors)(
     fastce_few *few, ptrdiff_t steps, ptrdiff_t lane)
 {
     enum { count = 2 };
@@ -751,12 +751,13 @@ static inline __attribute__((always_inline)) void OF(fastce_few_rows_at)(
         OP(storeu)((REAL *) few->factor + l, factor);
         OP(storeu)((REAL *) few->factor_low + l,
                    OP(fmadd)(w[v], inverse_low[v], OP(fmsub)(w[v], inverse[v], factor)));
-        OP(storeu)((REAL *) few->shift + l, smooth ? OP(fnmadd)(omega, share, zero) : zero);
+        OP(storeu)((REAL *) few->shift + l, 
+                   smooth ? OP(add)(OP(fnmadd)(omega, share, zero), zero) : zero);
         OP(storeu)((REAL *) few->at_target + l, at_target);
     }
 }
 
-static inline __attribute__((always_inline)) void OF(fastce_few_all)(fastce_few *few,
+static inline __attribute__((always_inline)) void OF(fastce_few_fewest)(fastce_few *few,
                                                                      ptrdiff_t steps)
 {
     const ptrdiff_t rows[8] = {0, steps, 2 * steps, 3 * steps, 4 * steps, 5 * steps, 6 * steps,
@@ -765,25 +766,25 @@ static inline __attribute__((always_inline)) void OF(fastce_few_all)(fastce_few 
         OF(fastce_load_eight)((const REAL *) few->rows + l * steps, rows, steps,
                               (REAL *) few->e + l);
     for (ptrdiff_t lane = 0; lane < FASTCE_LANES; lane += 2 * WIDTH)
-        OF(fastce_few_rows_at)(few, steps, lane);
-    for (int l = 0; few->followed && l < FASTCE_LANES; l += 8)
+        OF(fastce_few_vectors)(few, steps, lane);
+    for (int l = 0; few->into_run && l < FASTCE_LANES; l += 8)
         OF(fastce_few_eight)(few, steps, l, (REAL *) few->run);
 }
 
 /* The fewest classes are compiled on their own, without loops. */
 static __attribute__((noinline)) void OF(fastce_few_two)(fastce_few *few)
 {
-    OF(fastce_few_all)(few, 2);
+    OF(fastce_few_fewest)(few, 2);
 }
 
 static __attribute__((noinline)) void OF(fastce_few_three)(fastce_few *few)
 {
-    OF(fastce_few_all)(few, 3);
+    OF(fastce_few_fewest)(few, 3);
 }
 
 static __attribute__((noinline)) void OF(fastce_few_four)(fastce_few *few)
 {
-    OF(fastce_few_all)(few, 4);
+    OF(fastce_few_fewest)(few, 4);
 }
 
 static inline void OF(fastce_few_batch)(fastce_few *few, ptrdiff_t steps)
@@ -796,12 +797,12 @@ static inline void OF(fastce_few_batch)(fastce_few *few, ptrdiff_t steps)
         OF(fastce_few_four)(few);
     else
         for (ptrdiff_t lane = 0; lane < FASTCE_LANES; lane += 2 * WIDTH)
-            OF(fastce_few_rows_at)(few, steps, lane);
+            OF(fastce_few_vectors)(few, steps, lane);
 }
 
 /* What fastce_few_eight makes, of all lanes: as a run, and where the rows lie side by side, the
  * classes being so many items apart. */
-static inline void OF(fastce_few_rows)(fastce_few *few, ptrdiff_t steps)
+static inline void OF(fastce_few_run)(fastce_few *few, ptrdiff_t steps)
 {
     for (int l = 0; l < FASTCE_LANES; l += 8)
         OF(fastce_few_eight)(few, steps, l, (REAL *) few->run);

@@ -38,6 +38,7 @@ cdef extern from *:
 
 cdef extern from "exp_lanes.h" nogil:
     bint FASTCE_HAS_EXP_LANES
+    int FASTCE_FEW
     ctypedef struct fastce_pending:
         const void* e
         void* out
@@ -64,7 +65,7 @@ cdef extern from "exp_lanes.h" nogil:
         void* cost
         bint derived
         const void* rows
-        bint followed
+        bint into_run
         double* e
         double* step_of_target
         double* target_x
@@ -114,8 +115,8 @@ cdef extern from "exp_lanes.h" nogil:
     void fastce_finish_f(const fastce_pending* row)
     void fastce_few_batch_d(fastce_few* few, Py_ssize_t steps)
     void fastce_few_batch_f(fastce_few* few, Py_ssize_t steps)
-    void fastce_few_rows_d(fastce_few* few, Py_ssize_t steps)
-    void fastce_few_rows_f(fastce_few* few, Py_ssize_t steps)
+    void fastce_few_run_d(fastce_few* few, Py_ssize_t steps)
+    void fastce_few_run_f(fastce_few* few, Py_ssize_t steps)
     void fastce_few_planes_d(const fastce_few* few, Py_ssize_t steps, double* out,
                              Py_ssize_t between, bint streamed)
     void fastce_few_planes_f(const fastce_few* few, Py_ssize_t steps, float* out,
