@@ -231,7 +231,7 @@ def test_few_classes(options, k, dtype):
     sample_weight = rng.choice([0, 1, 3], n).astype(dtype)
 
     def results(x, rows=slice(None), **more):
-        return fastce.cross_entropy.value_and_grad(
+        found = fastce.cross_entropy.value_and_grad(
             x,
             target[rows],
             reduction="none",
@@ -239,6 +239,8 @@ def test_few_classes(options, k, dtype):
             **options,
             **more,
         )
+        # (The sign of NaN is nobody's business.)
+        return tuple(np.where(np.isnan(part), dtype(np.nan), part) for part in found)
 
     want = results(logits)
     wide = np.full((n, 2 * k), 7, dtype)
