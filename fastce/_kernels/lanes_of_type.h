@@ -751,7 +751,7 @@ static inline __attribute__((always_inline)) void OF(fastce_few_vectors)(
         OP(storeu)((REAL *) few->factor + l, factor);
         OP(storeu)((REAL *) few->factor_low + l,
                    OP(fmadd)(w[v], inverse_low[v], OP(fmsub)(w[v], inverse[v], factor)));
-        OP(storeu)((REAL *) few->shift + l, 
+        OP(storeu)((REAL *) few->shift + l,
                    smooth ? OP(add)(OP(fnmadd)(omega, share, zero), zero) : zero);
         OP(storeu)((REAL *) few->at_target + l, at_target);
     }
