@@ -633,9 +633,12 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
     # The sum of the e_j in each row, but for its target. The e_j themselves are in b for many rows
     # that are whole, and else in `out`, if it is not NULL. The pile may be NULL; so may
     # tops_ahead, which gets the largest logits of the next batch.
-    cdef Py_ssize_t r, next_row
+    cdef Py_ssize_t r, next_row, masked
     cdef Tile tile
     cdef const real* ahead
+    cdef fastce_pending* pending
+    cdef bint near = (not far and g.k <= CHUNK * LANES and xa.divisor == 1 and rows_are_near(xa, g)
+                      and (out == NULL or rows_are_near(oa, g)))
     cdef real found
     cdef real* top
     if layout is many:
@@ -654,10 +657,15 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
             if tops_ahead != NULL and ahead != NULL and next_row < g.outer:
                 found = -<real> INFINITY
                 top = &found
-            sweep_row(x, xa, g, &tile, target[r] if target != NULL else <Py_ssize_t> -1, centre[r],
-                      low[r], magic[r], anchor[r], ahead, top, out, oa,
-                      &pile.row[r] if pile != NULL and r < pile.count else NULL, &total[r],
-                      &lost[r])
+            masked = target[r] if target != NULL else <Py_ssize_t> -1
+            pending = &pile.row[r] if pile != NULL and r < pile.count else NULL
+            if near:
+                sweep_run(x + tile.first * g.k, g.k, masked, <real> 0.0, low[r], magic[r],
+                          anchor[r], ahead, top, out + tile.first * g.k if out != NULL else NULL,
+                          <real*> NULL, pending, True, True, &total[r], &lost[r])
+            else:
+                sweep_row(x, xa, g, &tile, masked, centre[r], low[r], magic[r], anchor[r], ahead,
+                          top, out, oa, pending, &total[r], &lost[r])
             if top != NULL:
                 tops_ahead.row[r] = next_row
                 tops_ahead.top[r] = found

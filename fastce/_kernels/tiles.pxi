@@ -377,7 +377,10 @@ cdef inline void store(real* x, const Span* span, const Tile* tile, Py_ssize_t s
 
 cdef inline real* row_at(real* x, const Array3* a, const Geometry* g, Py_ssize_t r) noexcept nogil:
     # Where row r starts.
-    cdef Py_ssize_t o = r // g.inner
+    cdef Py_ssize_t o
+    if g.inner == 1:
+        return x + r * a.outer
+    o = r // g.inner
     return x + o * a.outer + (r - o * g.inner) * a.inner
 
 
