@@ -708,7 +708,12 @@ cdef void scale_section(real* row, Py_ssize_t step, Py_ssize_t k, real factor, r
     cdef Py_ssize_t start = section_start(tile, s) * CHUNK * LANES
     cdef Py_ssize_t stop = min(k, section_start(tile, s + 1) * CHUNK * LANES)
     cdef Py_ssize_t j
-    if step == 1:
+    if step == 1 and FASTCE_HAS_EXP_LANES:
+        if real is double:
+            fastce_scale_d(row + start, stop - start, factor, factor_low)
+        else:
+            fastce_scale_f(row + start, stop - start, factor, factor_low)
+    elif step == 1:
         for j in range(start, stop):
             row[j] = row[j] * factor + (row[j] * factor_low + <real> 0.0)
     else:

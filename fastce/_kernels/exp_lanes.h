@@ -134,8 +134,8 @@ static inline __attribute__((always_inline)) void fastce_exp_pieces_f(
 {
     const __m512i powers = _mm512_loadu_si512(fastce_powers_f);
     const __m512 rest = _mm512_loadu_ps(fastce_rest_f);
-    __m512 n[2], r[2], r2[2], d[2];
-    __m512i t[2], power[2];
+    __m512 n[4], r[4], r2[4], d[4];
+    __m512i t[4], power[4];
     EACH t[v] = _mm512_castps_si512(
         _mm512_fmadd_ps(x[v], _mm512_set1_ps(23.0831203f), base[v]));           /* 16 / ln 2 */
     EACH n[v] = _mm512_sub_ps(_mm512_castsi512_ps(t[v]), base[v]);
@@ -371,6 +371,7 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
 #define VEC __m512d
 #define MASK __mmask8
 #define WIDTH 8
+#define GROUP 2
 #define EIGHT __m512d
 #define LOW_EIGHT(v) (v)
 #define FIRST(v) _mm512_cvtsd_f64(v)
@@ -398,6 +399,7 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
 #define VEC __m512
 #define MASK __mmask16
 #define WIDTH 16
+#define GROUP 4
 #define EIGHT __m256
 #define LOW_EIGHT(v) _mm512_castps512_ps256(v)
 #define FIRST(v) _mm256_cvtss_f32(v)
@@ -434,6 +436,8 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
                            folded, total, lost) ((void) 0)
 #define fastce_sweep_run_f(x, count, masked, low, magic, anchor, ahead, top, out, pending, \
                            folded, total, lost) ((void) 0)
+#define fastce_scale_d(row, k, factor, factor_low) ((void) 0)
+#define fastce_scale_f(row, k, factor, factor_low) ((void) 0)
 #define fastce_sigmoid_d(x, out, n, least, magic, up) ((void) 0)
 #define fastce_sigmoid_f(x, out, n, least, magic, up) ((void) 0)
 #define fastce_binary_d(x, t, n, hard, low, magic, up, scale, grad, product, product_low, total, \

@@ -1,6 +1,6 @@
 /* The passes of exp_lanes.h, which includes this once for each type of number: REAL, in vectors VEC
- * of WIDTH, with masks MASK; EIGHT is a vector of eight. OF(name) is the type's name of a function,
- * OP(name) and the like that of an instruction. */
+ * of WIDTH, with masks MASK, of which long rows take GROUP at a time; EIGHT is a vector of eight.
+ * OF(name) is the type's name of a function, OP(name) and the like that of an instruction. */
 
 /* The lanes of a vector that i is the first of, those beyond n left out. */
 static inline MASK OF(fastce_some)(ptrdiff_t n, ptrdiff_t i)
@@ -8,11 +8,11 @@ static inline MASK OF(fastce_some)(ptrdiff_t n, ptrdiff_t i)
     return n - i < WIDTH ? (MASK) ((1 << (n - i)) - 1) : (MASK) ~0;
 }
 
-/* exp of `count` vectors, at most two, in their place. */
+/* exp of `count` vectors, at most four, in their place. */
 static inline __attribute__((always_inline)) void OF(fastce_exps)(int count, VEC *y, VEC base)
 {
-    const VEC bases[2] = {base, base};
-    VEC scale[2], q[2];
+    const VEC bases[4] = {base, base, base, base};
+    VEC scale[4], q[4];
     OF(fastce_exp_pieces)(count, y, bases, scale, q);
     EACH y[v] = OP(fmadd)(scale[v], q[v], scale[v]);
 }
@@ -119,24 +119,40 @@ static inline ptrdiff_t OF(fastce_head)(const REAL *out)
     return (ptrdiff_t) ((0 - (uintptr_t) out / sizeof(REAL)) % WIDTH);
 }
 
-/* out = e times the sum of two factors, past the caches. */
-static inline void OF(fastce_stream_row)(const REAL *e, REAL *out, ptrdiff_t k, REAL factor,
-                                         REAL factor_low)
+/* e times the sum of two factors. (+ 0: a factor below 0 would make -0.0 of 0.) */
+static inline VEC OF(fastce_scaled)(VEC e, VEC factor, VEC factor_low)
+{
+    return OP(fmadd)(e, factor, OP(fmadd)(e, factor_low, OP(setzero)()));
+}
+
+/* out = that of each e, which may be out; `past` the caches or not. Whole lines of memory are
+ * written wherever the row starts. */
+static inline __attribute__((always_inline)) void OF(fastce_scale_run)(
+    const REAL *e, REAL *out, ptrdiff_t k, REAL factor, REAL factor_low, bool past)
 {
     const VEC f = OP(set1)(factor), f_low = OP(set1)(factor_low);
-    ptrdiff_t j = 0, count = OF(fastce_head)(out);
-    while (j < k) {
-        count = count && count < k - j ? count : k - j < WIDTH ? k - j : WIDTH;
-        const MASK some = (MASK) ((1u << count) - 1);
-        VEC y = OP(maskz_loadu)(some, e + j);
-        y = OP(fmadd)(y, f, OP(fmadd)(y, f_low, OP(setzero)()));
-        if (count == WIDTH)
+    const ptrdiff_t head = OF(fastce_head)(out);
+    const MASK first = OF(fastce_some)(head < k ? head : k, 0);
+    ptrdiff_t j = head;
+    if (head)
+        OP(mask_storeu)(out, first, OF(fastce_scaled)(OP(maskz_loadu)(first, e), f, f_low));
+    for (; j + WIDTH <= k; j += WIDTH) {
+        const VEC y = OF(fastce_scaled)(OP(loadu)(e + j), f, f_low);
+        if (past)
             OP(stream)(out + j, y);
         else
-            OP(mask_storeu)(out + j, some, y);
-        j += count;
-        count = WIDTH;
+            OP(storeu)(out + j, y);
     }
+    if (j < k) {
+        const MASK last = OF(fastce_some)(k, j);
+        OP(mask_storeu)(out + j, last,
+                        OF(fastce_scaled)(OP(maskz_loadu)(last, e + j), f, f_low));
+    }
+}
+
+static inline void OF(fastce_scale)(REAL *row, ptrdiff_t k, REAL factor, REAL factor_low)
+{
+    OF(fastce_scale_run)(row, row, k, factor, factor_low, false);
 }
 
 /* Nothing of the row is written yet. */
@@ -151,8 +167,8 @@ static inline void OF(fastce_finish)(const fastce_pending *row)
     const REAL *e = (const REAL *) row->e;
     REAL *out = (REAL *) row->out;
     const REAL f = (REAL) row->factor, f_low = (REAL) row->factor_low;
-    OF(fastce_stream_row)(e, out, OF(fastce_head)(out), f, f_low);
-    OF(fastce_stream_row)(e + row->done, out + row->done, row->k - row->done, f, f_low);
+    OF(fastce_scale_run)(e, out, OF(fastce_head)(out), f, f_low, true);
+    OF(fastce_scale_run)(e + row->done, out + row->done, row->k - row->done, f, f_low, true);
     if (row->masked >= 0)
         out[row->masked] = (REAL) row->at_masked;
 }
@@ -181,7 +197,7 @@ static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_
         REAL *to = out ? out + i : unused;
         for (int l = 0; l < 2 * FASTCE_LANES; l += WIDTH) {
             if (top)
-                __builtin_prefetch(ahead + FASTCE_READ_AHEAD + i + l, 0, 2);
+                __builtin_prefetch(ahead + FASTCE_READ_AHEAD + i + l);
             else if (ahead)
                 __builtin_prefetch(ahead + i + l);
             if (out)
@@ -192,18 +208,21 @@ static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_
                 largest[v % 2] = OP(max)(OP(loadu)(ahead + i + WIDTH * v), largest[v % 2]);
         if (rest >= 2 * FASTCE_LANES && (size_t) (masked - i) >= 2 * FASTCE_LANES) {
             const bool streams = done <= end;
-            for (int v = 0; v < FASTCE_LANES / WIDTH; v++) {
-                const ptrdiff_t l = WIDTH * v, m = l + FASTCE_LANES;
-                VEC e[2] = {OP(max)(least, OP(loadu)(x + i + l)),
-                            OP(max)(least, OP(loadu)(x + i + m))};
-                OF(fastce_exps)(2, e, base);
-                OP(storeu)(to + l, e[0]);
-                OP(storeu)(to + m, e[1]);
-                OF(fastce_add_pair)(e[0], e[1], &s[v % 2], &q[v % 2]);
-                for (int half = 0; streams && half < 2; half++) {
-                    const ptrdiff_t j = done + 2 * l + WIDTH * half;
-                    const VEC y = OP(loadu)(waits + j);
-                    OP(stream)(goes + j, OP(fmadd)(y, f_high, OP(fmadd)(y, f_low, OP(setzero)())));
+            for (int v = 0; v < FASTCE_LANES / WIDTH; v += GROUP / 2) {
+                VEC e[GROUP];
+                ptrdiff_t at[GROUP];
+                for (int u = 0; u < GROUP; u++) {
+                    at[u] = (v + u / 2) * WIDTH + u % 2 * FASTCE_LANES;
+                    e[u] = OP(max)(least, OP(loadu)(x + i + at[u]));
+                }
+                OF(fastce_exps)(GROUP, e, base);
+                for (int u = 0; u < GROUP; u++)
+                    OP(storeu)(to + at[u], e[u]);
+                for (int u = 0; u < GROUP; u += 2)
+                    OF(fastce_add_pair)(e[u], e[u + 1], &s[(v + u / 2) % 2], &q[(v + u / 2) % 2]);
+                for (int u = 0; streams && u < GROUP; u++) {
+                    const ptrdiff_t j = done + (2 * v + u) * WIDTH;
+                    OP(stream)(goes + j, OF(fastce_scaled)(OP(loadu)(waits + j), f_high, f_low));
                 }
             }
             done += streams ? 2 * FASTCE_LANES : 0;
@@ -699,7 +718,7 @@ static inline __attribute__((always_inline)) void OF(fastce_few_vectors)(
     EACH inverse_low[v] = OP(mul)(inverse[v], inverse_low[v]);
 
     EACH w[v] = few->weight ? OP(loadu)((const REAL *) few->weight + lane + WIDTH * v) : one;
-    EACH pull[v] = zero;
+    EACH pull[v] = lse[v] = zero;
     if (smooth || few->z_loss != 0) {
         OF(fastce_logs)(count, s, inverse, s_low, -LIFT, lse);
         EACH lse[v] = OP(fmadd)(n[v], OP(set1)(LN2_LOW), lse[v]);
@@ -834,6 +853,7 @@ static inline void OF(fastce_few_planes)(const fastce_few *few, ptrdiff_t steps,
 #undef VEC
 #undef MASK
 #undef WIDTH
+#undef GROUP
 #undef EIGHT
 #undef LOW_EIGHT
 #undef FIRST

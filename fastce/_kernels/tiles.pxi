@@ -94,6 +94,8 @@ cdef extern from "exp_lanes.h" nogil:
                             float magic, float anchor, const float* ahead, float* top,
                             float* out, fastce_pending* pending, bint folded, float* total,
                             float* lost)
+    void fastce_scale_d(double* row, Py_ssize_t k, double factor, double factor_low)
+    void fastce_scale_f(float* row, Py_ssize_t k, float factor, float factor_low)
     void fastce_sigmoid_d(const double* x, double* out, Py_ssize_t n, double least, double magic,
                           double up)
     void fastce_sigmoid_f(const float* x, float* out, Py_ssize_t n, float least, float magic,
