@@ -108,7 +108,8 @@ cdef void make_room(Work* work, const Geometry* g, const Array3* y, bint wide) n
         work.size = g.k * LANES * item
     elif not work.beside and work.streamed and y.k == 1 \
             and BATCH_ITEMS // PILE_ROWS <= g.k <= BATCH_ITEMS:
-        work.size = pile_bytes() + 2 * BATCH_ITEMS * item
+        # (And a line, as `wait_in` shifts them.)
+        work.size = pile_bytes() + 2 * BATCH_ITEMS * item + 64
     if work.size > 0:
         work.memory = malloc(work.threads * work.size + 63)
     if work.memory != NULL:
@@ -166,9 +167,11 @@ cdef inline Tile batch_number(const Geometry* g, Py_ssize_t t, const Work* work)
 
 
 cdef inline real* wait_in(Pile* pile, const Geometry* g, const Tile* batch, real kind,
-                          Array3* waiting) noexcept nogil:
-    # Where the e_j of a batch wait, as an array of its rows by their numbers among all.
+                          const Array3* y, Array3* waiting) noexcept nogil:
+    # Where the e_j of a batch wait for the results y, as an array of its rows by their numbers among
+    # all. (They start at the same place of a line of memory as in y, to be read by whole lines.)
     cdef real* e = <real*> (<char*> pile + pile_bytes()) + pile.half * BATCH_ITEMS
+    e += <size_t> row_at(<real*> y.data, y, g, batch.first) % 64 // sizeof(real)
     waiting.data = e - batch.first * g.k
     waiting.outer, waiting.k, waiting.inner = g.inner * g.k, 1, g.k
     waiting.divisor = 1

@@ -284,7 +284,7 @@ cdef void index_batch(const Xent* a, const Tile* batch, void* room, TopsAhead* t
         for l in range(lanes):
             w[l] = <real> (1.0 - a.smoothing) * w[l] + target_c[l]
     if pile != NULL:
-        e = wait_in(pile, &a.g, batch, kind, &waiting)
+        e = wait_in(pile, &a.g, batch, kind, &a.grad, &waiting)
     batch_sums(x, &a.x, &a.g, batch, target, centre, low, magic, anchor, far, b, e, &waiting, pile,
                tops_ahead, rest, rest_low, how)
     for l in range(lanes):

@@ -192,6 +192,13 @@ static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_
     VEC s[2] = {start, start}, q[2] = {OP(setzero)(), OP(setzero)()};
     VEC largest[2] = {OP(set1)(-INFINITY), OP(set1)(-INFINITY)};
     REAL unused[2 * FASTCE_LANES];
+    /* What is ahead is read by whole lines of memory, but for its ends. */
+    ptrdiff_t head = top ? OF(fastce_head)(ahead) : 0, lines;
+    head = head < count ? head : count;
+    lines = (count - head) / (2 * FASTCE_LANES) * (2 * FASTCE_LANES);
+    if (head > 0)
+        largest[1] = OP(mask_loadu)(largest[1], OF(fastce_some)(head, 0), ahead);
+    ahead += head;
     for (ptrdiff_t i = 0; i < count; i += 2 * FASTCE_LANES) {
         const ptrdiff_t rest = count - i;
         REAL *to = out ? out + i : unused;
@@ -203,7 +210,7 @@ static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_
             if (out)
                 __builtin_prefetch(out + i + FASTCE_WRITE_AHEAD + l, 1);
         }
-        if (top && rest >= 2 * FASTCE_LANES)
+        if (top && i < lines)
             for (int v = 0; v < 2 * FASTCE_LANES / WIDTH; v++)
                 largest[v % 2] = OP(max)(OP(loadu)(ahead + i + WIDTH * v), largest[v % 2]);
         if (rest >= 2 * FASTCE_LANES && (size_t) (masked - i) >= 2 * FASTCE_LANES) {
@@ -244,8 +251,8 @@ static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_
         }
     }
     if (top) {
-        for (ptrdiff_t i = count / (2 * FASTCE_LANES) * (2 * FASTCE_LANES); i < count; i += WIDTH) {
-            const MASK some = OF(fastce_some)(count, i);
+        for (ptrdiff_t i = lines; i < count - head; i += WIDTH) {
+            const MASK some = OF(fastce_some)(count - head, i);
             largest[0] = OP(max)(OP(mask_loadu)(largest[0], some, ahead + i), largest[0]);
         }
         largest[0] = OP(max)(largest[0], largest[1]);

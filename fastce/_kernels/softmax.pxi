@@ -146,7 +146,7 @@ cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array
     cdef real y
 
     if pile != NULL:
-        e = wait_in(pile, g, batch, kind, &waiting)
+        e = wait_in(pile, g, batch, kind, ya, &waiting)
     batch_load(x, xa, g, batch, <const Py_ssize_t*> NULL, <const real*> NULL, b, m,
                tops_ahead, how)
     choose_anchor(m, m, lanes, anchor)
