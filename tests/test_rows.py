@@ -294,3 +294,19 @@ def test_soft_target_among_others(dtype):
             got = loss.value_and_grad(logits, target, **options)[1]
             assert_same_bits(got[:n], grad)
             assert_close(got[n], fastce.sigmoid(logits[n]) - dtype(soft), 4, least=1)
+
+
+@dtypes
+@pytest.mark.parametrize("n", [1, 255, 512, 513, 2500])
+def test_bad_target_among_others(n, dtype):
+    """One target that is no probability is found wherever it stands, before anything is written."""
+    loss = fastce.binary_cross_entropy_with_logits
+    logits, target, out = np.zeros(n, dtype), np.ones(n, dtype), np.full(n, 7, dtype)
+    for at in {0, n // 2, n - 2, n - 1} - {-1}:
+        for bad in (-1e-40, 1.5, np.nan, np.inf, -1.0):
+            target[at] = bad
+            with pytest.raises(ValueError, match="target"):
+                loss.value_and_grad(logits, target, out=out)
+            assert np.all(out == 7)
+        target[at] = 1
+        assert_close(loss(logits, target), dtype(np.log(2)), 1)

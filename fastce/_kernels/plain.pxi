@@ -84,10 +84,16 @@ cdef enum Unit:
     HARD                            # all are 0 or 1
 
 
-cdef Unit in_unit_range(const real* x, Py_ssize_t n) noexcept nogil:
-    # (-0.0 is not accepted.) As integers, the bits of numbers are in their order, and those of what
-    # is too large or NaN leave a sign when taken from those of 1. In the bits of 0 and 1 neighbours
-    # differ at no more than the ends of the exponent's ones.
+cdef enum:
+    CHECKED_BYTES = 2048            # of numbers that are looked at
+    CHECKED_AHEAD = 8192            # from there to what is fetched
+
+
+cdef inline void unit_bits(const real* x, Py_ssize_t n, uint64_t* signs,
+                           uint64_t* edges) noexcept nogil:
+    # As integers, the bits of numbers are in their order, and those of what is too large or NaN leave
+    # a sign when taken from those of 1. In the bits of 0 and 1 neighbours differ at no more than the
+    # ends of the exponent's ones.
     cdef Py_ssize_t i
     cdef uint64_t bits64
     cdef uint64_t signs64 = 0
@@ -104,12 +110,25 @@ cdef Unit in_unit_range(const real* x, Py_ssize_t n) noexcept nogil:
             memcpy(&bits32, &x[i], 4)
             signs32 |= bits32 | (<uint32_t> 0x3f800000 - bits32)
             edges32 |= bits32 ^ (bits32 + bits32)
-    if signs64 >> 63 != 0 or signs32 >> 31 != 0:
+    signs[0] |= signs64 | <uint64_t> signs32 << 32
+    edges[0] |= edges64 if real is double else edges32
+
+
+cdef Unit in_unit_range(const real* x, Py_ssize_t n) noexcept nogil:
+    # (-0.0 is not accepted.)
+    cdef Py_ssize_t i, l
+    cdef Py_ssize_t block = CHECKED_BYTES // <Py_ssize_t> sizeof(real)
+    cdef uint64_t signs = 0
+    cdef uint64_t edges = 0
+    cdef uint64_t ends = 0x4010000000000000 if real is double else 0x40800000
+    for i in range(n // block):
+        for l in range(CHECKED_BYTES // 64):
+            FASTCE_PREFETCH(<const char*> (x + i * block) + CHECKED_AHEAD + 64 * l)
+        unit_bits(x + i * block, block, &signs, &edges)
+    unit_bits(x + n // block * block, n % block, &signs, &edges)
+    if signs >> 63 != 0:
         return OUTSIDE
-    if (edges64 | <uint64_t> 0x4010000000000000) != <uint64_t> 0x4010000000000000 or \
-            (edges32 | <uint32_t> 0x40800000) != <uint32_t> 0x40800000:
-        return SOFT
-    return HARD
+    return SOFT if (edges | ends) != ends else HARD
 
 
 def in_unit_interval(array):
