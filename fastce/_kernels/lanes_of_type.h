@@ -740,6 +740,32 @@ static inline __attribute__((always_inline)) void OF(fastce_few_vectors)(
         EACH lse[v] = OP(add)(OP(fmadd)(n[v], OP(set1)(LN2_HIGH), centre[v]), lse[v]);
         EACH pull[v] = OP(fmadd)(OP(add)(z_loss, z_loss), lse[v], pull[v]);
     }
+    EACH if (few->derived) {
+        VEC omega = OP(set1)((REAL) few->scale);
+        if (few->row_weight)
+            omega = OP(mul)(omega,
+                            OP(loadu)((const REAL *) few->row_weight + lane + WIDTH * v));
+        omega = OP(maskz_mul)((MASK) ~ignored[v], omega, OP(set1)((REAL) few->per_logit));
+        VEC weighted = few->weight || smooth ? OF(fastce_times)(omega, w[v]) : omega;
+        /* (0.0 - : a weight of 0 gives no -0.0) */
+        const VEC other = OP(fmadd)(rest[v], inverse[v],
+                                    OP(fmadd)(rest[v], inverse_low[v],
+                                              OP(mul)(rest_low[v], inverse[v])));
+        VEC at_target = OP(fnmadd)(weighted, other, zero);
+        if (smooth || few->z_loss != 0) {
+            pull[v] = OP(mul)(omega, pull[v]);
+            at_target = OP(fmadd)(pull[v], OP(mul)(e[v], inverse[v]), at_target);
+            weighted = OP(add)(weighted, pull[v]);
+        }
+        const VEC factor = OP(mul)(weighted, inverse[v]);
+        const ptrdiff_t l = lane + WIDTH * v;
+        OP(storeu)((REAL *) few->factor + l, factor);
+        OP(storeu)((REAL *) few->factor_low + l,
+                   OP(fmadd)(weighted, inverse_low[v], OP(fmsub)(weighted, inverse[v], factor)));
+        OP(storeu)((REAL *) few->shift + l,
+                   smooth ? OP(add)(OP(fnmadd)(omega, share, zero), zero) : zero);
+        OP(storeu)((REAL *) few->at_target + l, at_target);
+    }
     if (few->cost) {
         OF(fastce_few_costs)(count, rest, rest_low, e, e_low, s, s_low, inverse, y, n, cost);
         if (few->weight || smooth)
@@ -752,34 +778,6 @@ static inline __attribute__((always_inline)) void OF(fastce_few_vectors)(
             EACH cost[v] = OF(fastce_times)(
                 OP(loadu)((const REAL *) few->row_weight + lane + WIDTH * v), cost[v]);
         EACH OP(storeu)((REAL *) few->cost + lane + WIDTH * v, cost[v]);
-    }
-    if (!few->derived)
-        return;
-    EACH {
-        VEC omega = OP(set1)((REAL) few->scale);
-        if (few->row_weight)
-            omega = OP(mul)(omega,
-                            OP(loadu)((const REAL *) few->row_weight + lane + WIDTH * v));
-        omega = OP(maskz_mul)((MASK) ~ignored[v], omega, OP(set1)((REAL) few->per_logit));
-        w[v] = few->weight || smooth ? OF(fastce_times)(omega, w[v]) : omega;
-        /* (0.0 - : a weight of 0 gives no -0.0) */
-        const VEC other = OP(fmadd)(rest[v], inverse[v],
-                                    OP(fmadd)(rest[v], inverse_low[v],
-                                              OP(mul)(rest_low[v], inverse[v])));
-        VEC at_target = OP(fnmadd)(w[v], other, zero);
-        if (smooth || few->z_loss != 0) {
-            pull[v] = OP(mul)(omega, pull[v]);
-            at_target = OP(fmadd)(pull[v], OP(mul)(e[v], inverse[v]), at_target);
-            w[v] = OP(add)(w[v], pull[v]);
-        }
-        const VEC factor = OP(mul)(w[v], inverse[v]);
-        const ptrdiff_t l = lane + WIDTH * v;
-        OP(storeu)((REAL *) few->factor + l, factor);
-        OP(storeu)((REAL *) few->factor_low + l,
-                   OP(fmadd)(w[v], inverse_low[v], OP(fmsub)(w[v], inverse[v], factor)));
-        OP(storeu)((REAL *) few->shift + l,
-                   smooth ? OP(add)(OP(fnmadd)(omega, share, zero), zero) : zero);
-        OP(storeu)((REAL *) few->at_target + l, at_target);
     }
 }
 
