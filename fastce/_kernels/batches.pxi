@@ -168,8 +168,9 @@ cdef inline Tile batch_number(const Geometry* g, Py_ssize_t t, const Work* work)
 
 cdef inline real* wait_in(Pile* pile, const Geometry* g, const Tile* batch, real kind,
                           const Array3* y, Array3* waiting) noexcept nogil:
-    # Where the e_j of a batch wait for the results y, as an array of its rows by their numbers among
-    # all. (They start at the same place of a line of memory as in y, to be read by whole lines.)
+    # Where the e_j of a batch wait for the results y, as an array of its rows by their numbers
+    # among all. (They start at the same place of a line of memory as in y, to be read by whole
+    # lines.)
     cdef real* e = <real*> (<char*> pile + pile_bytes()) + pile.half * BATCH_ITEMS
     e += <size_t> row_at(<real*> y.data, y, g, batch.first) % 64 // sizeof(real)
     waiting.data = e - batch.first * g.k
@@ -488,6 +489,11 @@ cdef inline bint rows_are_near(const Array3* a, const Geometry* g) noexcept nogi
     return a.k == 1 and g.inner == 1 and a.outer == g.k and g.k <= AHEAD_ITEMS
 
 
+cdef inline bint are_short_runs(const Array3* a, const Geometry* g) noexcept nogil:
+    # The same of rows of a single chunk each, which need not be divided.
+    return g.k <= CHUNK * LANES and a.divisor == 1 and rows_are_near(a, g)
+
+
 cdef inline const real* near_row(const real* x, const Array3* a, const Geometry* g,
                                  Py_ssize_t row) noexcept nogil:
     # Where a row starts, if rows_are_near. (It may be beyond the array: then only for prefetching.)
@@ -590,6 +596,13 @@ cdef void sweep_section(const real* x, const Span* xs, const Tile* tile, Py_ssiz
         fold_lanes(sums, rests, total, lost)
 
 
+cdef inline void add_sum(real s, real rest, real* total, real* lost) noexcept nogil:
+    # Adds a sum and what it lost to another.
+    cdef real t = total[0] + s
+    lost[0] = lost[0] + (rest + sum_error(total[0], s, t))
+    total[0] = t
+
+
 cdef inline void sweep_row(const real* x, const Array3* xa, const Geometry* g, const Tile* tile,
                            Py_ssize_t masked, real centre, real low, real magic, real anchor,
                            const real* ahead, real* top, real* out, const Array3* oa,
@@ -600,7 +613,6 @@ cdef inline void sweep_row(const real* x, const Array3* xa, const Geometry* g, c
     cdef Span os
     cdef real sums[SECTIONS]
     cdef real rests[SECTIONS]
-    cdef real t, z
     cdef int threads
     place(xa, g, tile, &xs)
     nowhere(&os)
@@ -622,10 +634,7 @@ cdef inline void sweep_row(const real* x, const Array3* xa, const Geometry* g, c
     total[0] = sums[0]
     lost[0] = rests[0]
     for s in range(1, SECTIONS):
-        t = total[0] + sums[s]
-        z = t - total[0]
-        lost[0] = lost[0] + (rests[s] + ((total[0] - (t - z)) + (sums[s] - z)))
-        total[0] = t
+        add_sum(sums[s], rests[s], total, lost)
 
 
 cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, const Tile* batch,
@@ -640,8 +649,7 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
     cdef Tile tile
     cdef const real* ahead
     cdef fastce_pending* pending
-    cdef bint near = (not far and g.k <= CHUNK * LANES and xa.divisor == 1 and rows_are_near(xa, g)
-                      and (out == NULL or rows_are_near(oa, g)))
+    cdef bint near = not far and are_short_runs(xa, g) and (out == NULL or are_short_runs(oa, g))
     cdef real found
     cdef real* top
     if layout is many:
@@ -705,20 +713,28 @@ cdef inline void scale_many(real* out, const Array3* oa, const Geometry* g, cons
         store_at(out, oa, g, tile, target, at_target)
 
 
+cdef inline void scale_run(real* e, Py_ssize_t count, real factor, real factor_low,
+                           real shift) noexcept nogil:
+    # e_j times the sum of two factors, plus shift, in their place.
+    cdef Py_ssize_t j
+    if FASTCE_HAS_EXP_LANES:
+        if real is double:
+            fastce_scale_d(e, count, factor, factor_low, shift)
+        else:
+            fastce_scale_f(e, count, factor, factor_low, shift)
+    else:
+        for j in range(count):
+            e[j] = e[j] * factor + (e[j] * factor_low + shift)
+
+
 cdef void scale_section(real* row, Py_ssize_t step, Py_ssize_t k, real factor, real factor_low,
                         const Tile* tile, Py_ssize_t s) noexcept nogil:
     # batch_store of a section of one row. (+ 0.0: a factor below 0 would make -0.0 of 0.)
     cdef Py_ssize_t start = section_start(tile, s) * CHUNK * LANES
     cdef Py_ssize_t stop = min(k, section_start(tile, s + 1) * CHUNK * LANES)
     cdef Py_ssize_t j
-    if step == 1 and FASTCE_HAS_EXP_LANES:
-        if real is double:
-            fastce_scale_d(row + start, stop - start, factor, factor_low)
-        else:
-            fastce_scale_f(row + start, stop - start, factor, factor_low)
-    elif step == 1:
-        for j in range(start, stop):
-            row[j] = row[j] * factor + (row[j] * factor_low + <real> 0.0)
+    if step == 1:
+        scale_run(row + start, stop - start, factor, factor_low, <real> 0.0)
     else:
         for j in range(start, stop):
             row[j * step] = row[j * step] * factor + (row[j * step] * factor_low + <real> 0.0)

@@ -74,6 +74,15 @@ cdef inline void cost_run(const real* x, const real* c, Py_ssize_t count, real h
         i += rest
 
 
+cdef inline void gaps_run(const real* x, Py_ssize_t count, Py_ssize_t masked, real h,
+                          real* total, real* lost) noexcept nogil:
+    # With AVX-512: the sum of h - x_j of a run but for the class that is masked.
+    if real is double:
+        fastce_gaps_d(x, count, masked, h, total, lost)
+    else:
+        fastce_gaps_f(x, count, masked, h, total, lost)
+
+
 cdef void cost_section(const real* x, const Span* xs, const real* given, const Span* cs,
                        const Coefficients* of, const Tile* tile, Py_ssize_t k, Py_ssize_t masked,
                        real h, Py_ssize_t s, real* result) noexcept nogil:
@@ -89,6 +98,13 @@ cdef void cost_section(const real* x, const Span* xs, const real* given, const S
     cdef real lost[LANES]
     cdef real b[CHUNK * LANES]
     cdef real d[CHUNK * LANES]
+    if FASTCE_HAS_EXP_LANES and given == NULL:
+        result[0] = result[1] = result[2] = result[3] = 0
+        for chunk in range(section_start(tile, s), section_start(tile, s + 1)):
+            run = run_of(x, xs, tile, k, chunk, &count, b)
+            gaps_run(run, count, masked - chunk * CHUNK * LANES, h, cost, cost_lost)
+            add_sum(cost[0], cost_lost[0], &result[0], &result[1])
+        return
     fill_lanes(cost, <real> 0.0)
     fill_lanes(cost_lost, <real> 0.0)
     fill_lanes(sum_c, <real> 0.0)
@@ -117,7 +133,6 @@ cdef inline void cost_row(const real* x, const Span* xs, const real* given, cons
     cdef int threads
     cdef real found[4 * SECTIONS]
     cdef real total[4]
-    cdef real t, z
     cdef Py_ssize_t i
     if section_count(tile) == 1:
         cost_section(x, xs, given, cs, of, tile, k, masked, h, 0, found)
@@ -133,11 +148,7 @@ cdef inline void cost_row(const real* x, const Span* xs, const real* given, cons
         total[i] = found[i]
     for s in range(1, section_count(tile)):
         for i in range(0, 4, 2):
-            t = total[i] + found[4 * s + i]
-            z = t - total[i]
-            total[i + 1] = total[i + 1] + (found[4 * s + i + 1] + (
-                (total[i] - (t - z)) + (found[4 * s + i] - z)))
-            total[i] = t
+            add_sum(found[4 * s + i], found[4 * s + i + 1], &total[i], &total[i + 1])
     cost[0] = total[0] + total[1]
     sum_c[0] = total[2] + total[3]
     if given == NULL:
@@ -208,6 +219,8 @@ cdef inline void batch_costs(const Xent* a, const Tile* batch, const Coefficient
     cdef Span xs
     cdef Span cs
     cdef Tile tile
+    cdef bint near = FASTCE_HAS_EXP_LANES and of.given == NULL and are_short_runs(&a.x, &a.g)
+    cdef real total, lost
     nowhere(&cs)
     fill_lanes(masked_c, <real> 0.0)
     if of.given != NULL:
@@ -225,6 +238,11 @@ cdef inline void batch_costs(const Xent* a, const Tile* batch, const Coefficient
         fill_lanes(sum_c, <real> 0.0)
         for r in range(batch.rows):
             if masked[r] == IGNORED:
+                continue
+            if near:
+                gaps_run(x + (batch.first + r) * a.g.k, a.g.k, masked[r], h[r], &total, &lost)
+                cost[r] = (total + lost) * <real> of.share
+                sum_c[r] = <real> (a.g.k - 1) * <real> of.share
                 continue
             tile = row_of(batch, r)
             place(&a.x, &a.g, &tile, &xs)
@@ -252,8 +270,7 @@ cdef inline void gradient_run(real* e, const real* c, Py_ssize_t count, real fac
     # e_j times the sum of two factors, plus c_factor c_j + shift.
     cdef Py_ssize_t j
     if c == NULL:
-        for j in range(count):
-            e[j] = e[j] * factor + (e[j] * factor_low + shift)
+        scale_run(e, count, factor, factor_low, shift)
     else:
         for j in range(count):
             e[j] = e[j] * factor + (e[j] * factor_low + (c_factor * c[j] + shift))
@@ -395,6 +412,8 @@ cdef inline void derive_batch(const Xent* a, const Tile* batch, const Coefficien
     cdef Py_ssize_t l
     cdef Derivatives d
     cdef Tile tile
+    cdef bint near = (of.given == NULL and a.hess.data == NULL
+                      and are_short_runs(&a.grad, &a.g))
     cdef real c_factor[LANES]
     cdef real shift[LANES]
     for l in range(LANES):
@@ -410,6 +429,10 @@ cdef inline void derive_batch(const Xent* a, const Tile* batch, const Coefficien
             if target[l] == IGNORED:
                 fill_row(<real*> a.grad.data, &a.grad, &a.g, batch.first + l, <real> 0.0)
                 fill_row(<real*> a.hess.data, &a.hess, &a.g, batch.first + l, <real> 0.0)
+                continue
+            if near:
+                scale_run(<real*> a.grad.data + (batch.first + l) * a.g.k, a.g.k, factor[l],
+                          factor_low[l], shift[l])
                 continue
             tile = row_of(batch, l)
             d.factor, d.factor_low = factor[l], factor_low[l]

@@ -436,8 +436,10 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
                            folded, total, lost) ((void) 0)
 #define fastce_sweep_run_f(x, count, masked, low, magic, anchor, ahead, top, out, pending, \
                            folded, total, lost) ((void) 0)
-#define fastce_scale_d(row, k, factor, factor_low) ((void) 0)
-#define fastce_scale_f(row, k, factor, factor_low) ((void) 0)
+#define fastce_scale_d(row, k, factor, factor_low, shift) ((void) 0)
+#define fastce_scale_f(row, k, factor, factor_low, shift) ((void) 0)
+#define fastce_gaps_d(x, count, masked, h, total, lost) ((void) 0)
+#define fastce_gaps_f(x, count, masked, h, total, lost) ((void) 0)
 #define fastce_sigmoid_d(x, out, n, least, magic, up) ((void) 0)
 #define fastce_sigmoid_f(x, out, n, least, magic, up) ((void) 0)
 #define fastce_binary_d(x, t, n, hard, low, magic, up, scale, grad, product, product_low, total, \

@@ -8,6 +8,13 @@ static inline MASK OF(fastce_some)(ptrdiff_t n, ptrdiff_t i)
     return n - i < WIDTH ? (MASK) ((1 << (n - i)) - 1) : (MASK) ~0;
 }
 
+/* The same of 64 items, of which `rest` are left, but for the one that is masked, if one is. */
+static inline uint64_t OF(fastce_kept)(ptrdiff_t rest, ptrdiff_t masked)
+{
+    const uint64_t used = rest < 64 ? ((uint64_t) 1 << rest) - 1 : ~(uint64_t) 0;
+    return (size_t) masked < 64 ? used & ~((uint64_t) 1 << masked) : used;
+}
+
 /* exp of `count` vectors, at most four, in their place. */
 static inline __attribute__((always_inline)) void OF(fastce_exps)(int count, VEC *y, VEC base)
 {
@@ -119,25 +126,27 @@ static inline ptrdiff_t OF(fastce_head)(const REAL *out)
     return (ptrdiff_t) ((0 - (uintptr_t) out / sizeof(REAL)) % WIDTH);
 }
 
-/* e times the sum of two factors. (+ 0: a factor below 0 would make -0.0 of 0.) */
-static inline VEC OF(fastce_scaled)(VEC e, VEC factor, VEC factor_low)
+/* e times the sum of two factors, plus shift. (It is never left out: a factor below 0 would make
+ * -0.0 of 0.) */
+static inline VEC OF(fastce_scaled)(VEC e, VEC factor, VEC factor_low, VEC shift)
 {
-    return OP(fmadd)(e, factor, OP(fmadd)(e, factor_low, OP(setzero)()));
+    return OP(fmadd)(e, factor, OP(fmadd)(e, factor_low, shift));
 }
 
 /* out = that of each e, which may be out; `past` the caches or not. Whole lines of memory are
  * written wherever the row starts. */
 static inline __attribute__((always_inline)) void OF(fastce_scale_run)(
-    const REAL *e, REAL *out, ptrdiff_t k, REAL factor, REAL factor_low, bool past)
+    const REAL *e, REAL *out, ptrdiff_t k, REAL factor, REAL factor_low, REAL shift, bool past)
 {
-    const VEC f = OP(set1)(factor), f_low = OP(set1)(factor_low);
+    const VEC f = OP(set1)(factor), f_low = OP(set1)(factor_low), more = OP(set1)(shift);
     const ptrdiff_t head = OF(fastce_head)(out);
     const MASK first = OF(fastce_some)(head < k ? head : k, 0);
     ptrdiff_t j = head;
     if (head)
-        OP(mask_storeu)(out, first, OF(fastce_scaled)(OP(maskz_loadu)(first, e), f, f_low));
+        OP(mask_storeu)(out, first,
+                        OF(fastce_scaled)(OP(maskz_loadu)(first, e), f, f_low, more));
     for (; j + WIDTH <= k; j += WIDTH) {
-        const VEC y = OF(fastce_scaled)(OP(loadu)(e + j), f, f_low);
+        const VEC y = OF(fastce_scaled)(OP(loadu)(e + j), f, f_low, more);
         if (past)
             OP(stream)(out + j, y);
         else
@@ -146,13 +155,40 @@ static inline __attribute__((always_inline)) void OF(fastce_scale_run)(
     if (j < k) {
         const MASK last = OF(fastce_some)(k, j);
         OP(mask_storeu)(out + j, last,
-                        OF(fastce_scaled)(OP(maskz_loadu)(last, e + j), f, f_low));
+                        OF(fastce_scaled)(OP(maskz_loadu)(last, e + j), f, f_low, more));
     }
 }
 
-static inline void OF(fastce_scale)(REAL *row, ptrdiff_t k, REAL factor, REAL factor_low)
+static inline void OF(fastce_scale)(REAL *row, ptrdiff_t k, REAL factor, REAL factor_low,
+                                    REAL shift)
 {
-    OF(fastce_scale_run)(row, row, k, factor, factor_low, false);
+    OF(fastce_scale_run)(row, row, k, factor, factor_low, shift, false);
+}
+
+/* The sum of h - x_j of a run but for the class that is masked, and what rounding it lost. */
+static inline void OF(fastce_gaps)(const REAL *x, ptrdiff_t count, ptrdiff_t masked, REAL h,
+                                   REAL *total, REAL *lost)
+{
+    enum { BLOCK = 4 * WIDTH };
+    const VEC top = OP(set1)(h), zero = OP(setzero)();
+    VEC s[2] = {zero, zero}, q[2] = {zero, zero}, rest;
+    for (ptrdiff_t i = 0; i < count; i += BLOCK) {
+        VEC gap[4];
+        if (count - i >= BLOCK && (size_t) (masked - i) >= BLOCK) {
+            for (int v = 0; v < 4; v++)
+                gap[v] = OP(sub)(top, OP(loadu)(x + i + WIDTH * v));
+        } else {
+            const uint64_t kept = OF(fastce_kept)(count - i, masked - i);
+            for (int v = 0; v < 4; v++) {
+                const MASK some = (MASK) (kept >> WIDTH * v);
+                gap[v] = OP(maskz_sub)(some, top, OP(maskz_loadu)(some, x + i + WIDTH * v));
+            }
+        }
+        gap[0] = OP(add)(OP(add)(gap[0], gap[1]), OP(add)(gap[2], gap[3]));
+        s[0] = OF(fastce_sum)(s[0], gap[0], &rest);
+        q[0] = OP(add)(q[0], rest);
+    }
+    OF(fastce_fold)(s, q, total, lost);
 }
 
 /* Nothing of the row is written yet. */
@@ -167,8 +203,8 @@ static inline void OF(fastce_finish)(const fastce_pending *row)
     const REAL *e = (const REAL *) row->e;
     REAL *out = (REAL *) row->out;
     const REAL f = (REAL) row->factor, f_low = (REAL) row->factor_low;
-    OF(fastce_scale_run)(e, out, OF(fastce_head)(out), f, f_low, true);
-    OF(fastce_scale_run)(e + row->done, out + row->done, row->k - row->done, f, f_low, true);
+    OF(fastce_scale_run)(e, out, OF(fastce_head)(out), f, f_low, 0, true);
+    OF(fastce_scale_run)(e + row->done, out + row->done, row->k - row->done, f, f_low, 0, true);
     if (row->masked >= 0)
         out[row->masked] = (REAL) row->at_masked;
 }
@@ -187,7 +223,7 @@ static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_
     const ptrdiff_t end = pending ? pending->k - 2 * FASTCE_LANES : -1;
     const VEC f_high = OP(set1)(pending ? (REAL) pending->factor : 0);
     const VEC f_low = OP(set1)(pending ? (REAL) pending->factor_low : 0);
-    const VEC least = OP(set1)(low), start = OP(set1)(anchor);
+    const VEC least = OP(set1)(low), start = OP(set1)(anchor), none = OP(setzero)();
     const VEC base = OF(fastce_base)(OP(set1)(magic));
     VEC s[2] = {start, start}, q[2] = {OP(setzero)(), OP(setzero)()};
     VEC largest[2] = {OP(set1)(-INFINITY), OP(set1)(-INFINITY)};
@@ -229,15 +265,15 @@ static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_
                     OF(fastce_add_pair)(e[u], e[u + 1], &s[(v + u / 2) % 2], &q[(v + u / 2) % 2]);
                 for (int u = 0; streams && u < GROUP; u++) {
                     const ptrdiff_t j = done + (2 * v + u) * WIDTH;
-                    OP(stream)(goes + j, OF(fastce_scaled)(OP(loadu)(waits + j), f_high, f_low));
+                    OP(stream)(goes + j,
+                               OF(fastce_scaled)(OP(loadu)(waits + j), f_high, f_low, none));
                 }
             }
             done += streams ? 2 * FASTCE_LANES : 0;
         } else {
             /* The class that is masked, or the end of the row. */
-            const uint64_t used = rest < 64 ? ((uint64_t) 1 << rest) - 1 : ~(uint64_t) 0;
-            const uint64_t kept =
-                (size_t) (masked - i) < 64 ? used & ~((uint64_t) 1 << (masked - i)) : used;
+            const uint64_t used = OF(fastce_kept)(rest, -1);
+            const uint64_t kept = OF(fastce_kept)(rest, masked - i);
             for (int v = 0; v < FASTCE_LANES / WIDTH; v++) {
                 const ptrdiff_t l = WIDTH * v, m = l + FASTCE_LANES;
                 VEC e[2] = {

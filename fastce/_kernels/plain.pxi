@@ -91,9 +91,9 @@ cdef enum:
 
 cdef inline void unit_bits(const real* x, Py_ssize_t n, uint64_t* signs,
                            uint64_t* edges) noexcept nogil:
-    # As integers, the bits of numbers are in their order, and those of what is too large or NaN leave
-    # a sign when taken from those of 1. In the bits of 0 and 1 neighbours differ at no more than the
-    # ends of the exponent's ones.
+    # As integers, the bits of numbers are in their order, and those of what is too large or NaN
+    # leave a sign when taken from those of 1. In the bits of 0 and 1 neighbours differ at no more
+    # than the ends of the exponent's ones.
     cdef Py_ssize_t i
     cdef uint64_t bits64
     cdef uint64_t signs64 = 0

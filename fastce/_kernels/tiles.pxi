@@ -94,8 +94,12 @@ cdef extern from "exp_lanes.h" nogil:
                             float magic, float anchor, const float* ahead, float* top,
                             float* out, fastce_pending* pending, bint folded, float* total,
                             float* lost)
-    void fastce_scale_d(double* row, Py_ssize_t k, double factor, double factor_low)
-    void fastce_scale_f(float* row, Py_ssize_t k, float factor, float factor_low)
+    void fastce_scale_d(double* row, Py_ssize_t k, double factor, double factor_low, double shift)
+    void fastce_scale_f(float* row, Py_ssize_t k, float factor, float factor_low, float shift)
+    void fastce_gaps_d(const double* x, Py_ssize_t count, Py_ssize_t masked, double h,
+                       double* total, double* lost)
+    void fastce_gaps_f(const float* x, Py_ssize_t count, Py_ssize_t masked, float h,
+                       float* total, float* lost)
     void fastce_sigmoid_d(const double* x, double* out, Py_ssize_t n, double least, double magic,
                           double up)
     void fastce_sigmoid_f(const float* x, float* out, Py_ssize_t n, float least, float magic,
