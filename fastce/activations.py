@@ -336,6 +336,9 @@ def _signed_logsumexp(x, b, axes):
 
 
 def _backward(logarithm, grad_output, output, axis, out):
+    plain = kernels.plain_softmax_backward(logarithm, grad_output, output, axis, out)
+    if plain is not None:
+        return plain
     grad_output = _arrays.real("grad_output", grad_output)
     y = _arrays.real("output", output, grad_output.dtype)
     _arrays.same_shape("output", y, grad_output.shape, "grad_output", grad_output.shape)

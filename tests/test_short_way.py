@@ -168,3 +168,32 @@ def test_results_over_the_weights():
     target = seeded("targets").dirichlet(np.ones(K), N)
     want = fastce.cross_entropy.grad(logits, target)
     assert_same_bits(fastce.cross_entropy.grad(logits, target, out=target), want)
+
+
+@dtypes
+@pytest.mark.core
+@pytest.mark.parametrize("k", [3, 61, 5000])
+@pytest.mark.parametrize("name", ["softmax_backward", "log_softmax_backward"])
+def test_backward(name, k, dtype):
+    """The same for the backward functions, over either input too."""
+    rng = seeded(name, k, dtype.__name__)
+    grad = rng.normal(size=(20, k)).astype(dtype)
+    y = rng.dirichlet(np.ones(k), 20).astype(dtype)
+    y = y if name == "softmax_backward" else np.log(y)
+    call = getattr(fastce, name)
+    # A tuple is an axis, but not one that the short way knows.
+    want = call(grad, y, (1,))
+    given = grad.copy(), y.copy()
+    for out in (None, np.full_like(y, 7), *given):
+        pair = [array.copy() if out is not array else array for array in given]
+        got = call(*pair, out=out)
+        assert_same_bits(got, want)
+        assert out is None or got is out
+        given[0][:], given[1][:] = grad, y
+    memory = np.concatenate([y.ravel(), y[0]])
+    later = memory[k:].reshape(y.shape)
+    assert_same_bits(call(grad, memory[:-k].reshape(y.shape), out=later), want)
+    with pytest.raises(ValueError, match="output"):
+        call(grad, y[1:])
+    with pytest.raises(ValueError, match="out"):
+        call(grad, y, out=np.empty_like(y[1:]))

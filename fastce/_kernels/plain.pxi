@@ -392,6 +392,33 @@ def plain_softmax_family(int op, x, axis, out):
     return out
 
 
+def plain_softmax_backward(bint logarithm, grad, y, axis, out):
+    """Return what the backward of softmax or log_softmax does, or None if no plain call."""
+    if not (is_plain_float(grad) and is_plain_float(y) and alike(grad, y) and type(axis) is int
+            and is_plain_out(out, y) and is_plain_out(out, grad)):
+        return None
+    cdef int nd = cnp.PyArray_NDIM(y)
+    cdef Geometry g
+    cdef Array3 ya
+    cdef Array3 ga
+    cdef Array3 oa
+    cdef PyThreadState* state
+    if axis != -1 and axis != nd - 1:
+        return None
+    classes_last(y, &g, &ya)
+    if g.outer == 0:
+        return None
+    if out is None:
+        out = like(y)
+    ga = oa = ya
+    ga.data = cnp.PyArray_DATA(grad)
+    oa.data = cnp.PyArray_DATA(out)
+    state = release(2.0 * g.outer * g.k)
+    backward_run(logarithm, &g, &ga, &ya, &oa, cnp.PyArray_TYPE(y) == cnp.NPY_DOUBLE)
+    take_back(state)
+    return out
+
+
 cdef double weights_of_targets(const Xent* a, real* weights) noexcept nogil:
     # The sum of the weights with which rows count; fills `weights` with them.
     cdef const real* weight = <const real*> a.weight

@@ -664,6 +664,21 @@ cdef inline void backward_tile_number(bint logarithm, const Geometry* g, const A
         backward_tile[float](logarithm, g, grad, y, out, &tile, 0)
 
 
+cdef void backward_run(bint logarithm, const Geometry* g, const Array3* grad, const Array3* y,
+                       const Array3* out, bint wide) noexcept nogil:
+    cdef bint beside = side_by_side(g, y)
+    cdef Py_ssize_t tiles = tile_count(g, beside)
+    cdef Py_ssize_t t
+    cdef int threads = team(<double> g.outer * g.k * g.inner, tiles)
+    if threads == 1:
+        for t in range(tiles):
+            backward_tile_number(logarithm, g, grad, y, out, beside, t, wide)
+    else:
+        for t in prange(tiles, num_threads=threads, schedule="static"):
+            backward_tile_number(logarithm, g, grad, y, out, beside, t, wide)
+    fastce_clear_flags()
+
+
 def softmax_backward(bint logarithm, grad, y, out):
     """Run the backward function of softmax or log_softmax; all arrays (outer, k, inner)."""
     cdef Geometry g
@@ -675,15 +690,5 @@ def softmax_backward(bint logarithm, grad, y, out):
     array3(grad, &ga)
     array3(y, &ya)
     array3(out, &oa)
-    cdef bint beside = side_by_side(&g, &ya)
-    cdef Py_ssize_t tiles = tile_count(&g, beside)
-    cdef Py_ssize_t t
-    cdef int threads = team(<double> g.outer * g.k * g.inner, tiles)
     with nogil:
-        if threads == 1:
-            for t in range(tiles):
-                backward_tile_number(logarithm, &g, &ga, &ya, &oa, beside, t, wide)
-        else:
-            for t in prange(tiles, num_threads=threads, schedule="static"):
-                backward_tile_number(logarithm, &g, &ga, &ya, &oa, beside, t, wide)
-        fastce_clear_flags()
+        backward_run(logarithm, &g, &ga, &ya, &oa, wide)
