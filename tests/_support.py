@@ -75,7 +75,7 @@ def assert_close(got, want, ulps, label="", *, least=0.0):
 
 
 def assert_same_bits(got, want, label=""):
-    """Check that results are the same to the last bit (so 0.0 is not -0.0), but for those of NaN."""
+    """Check that results are the same to the last bit (0.0 is not -0.0), whatever NaN's bits."""
     for g, w in zip(parts(got), parts(want), strict=True):
         g, w = np.asarray(g), np.asarray(w)
         assert (g.dtype, g.shape) == (w.dtype, w.shape), str(label)

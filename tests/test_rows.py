@@ -157,6 +157,8 @@ LARGE = [
     ((4_501, 128), 1),
     ((40, 14_001), 0),
     ((4_200, 4_100), 1),
+    ((1_290, 3_276), 1),
+    ((520, 8_189), 1),
 ]
 
 
@@ -224,6 +226,29 @@ def test_large_images(shape, offset, options, dtype):
     for i in range(0, shape[0], 1 + shape[0] // 8):
         assert_same_bits(out[i : i + 1], fastce.softmax(logits[i : i + 1], 1))
     assert np.all(memory[:first] == 7) and np.all(memory[first + logits.size :] == 7)
+
+
+@dtypes
+@pytest.mark.parametrize("k", [2_048, 4_096, 8_190])
+@pytest.mark.parametrize("start", [0, 1, 8])
+def test_large_results_with_gaps(k, start, dtype):
+    """The same where the rows of the result have gaps between them, which stay as they are."""
+    n = (17 << 20) // np.dtype(dtype).itemsize // k
+    logits = seeded("gaps", k, start).standard_normal((n, k), dtype)
+    memory = np.full(n * (k + 1) + 32, 7, dtype)
+    first = -memory.ctypes.data % 64 // memory.itemsize + start
+    wide = memory[first : first + n * (k + 1)].reshape(n, k + 1)
+    out = wide[:, :k]
+    target = np.arange(n) % k
+    target[5::7] = -100
+    fastce.cross_entropy.grad(logits, target, out=out, reduction="sum")
+    for rows in (slice(0, 20), slice(n - 20, n)):
+        want = fastce.cross_entropy.grad(logits[rows], target[rows], reduction="sum")
+        assert_same_bits(out[rows], want)
+    fastce.softmax(logits, out=out)
+    for rows in (slice(0, 20), slice(n - 20, n)):
+        assert_same_bits(out[rows], fastce.softmax(logits[rows]))
+    assert np.all(wide[:, k] == 7)
 
 
 FEW = [

@@ -53,6 +53,11 @@ cdef inline size_t pile_bytes() noexcept nogil:
     return (sizeof(Pile) + 63) // 64 * 64
 
 
+cdef inline size_t half_bytes(size_t item) noexcept nogil:
+    # Of either half of the buffer: the e_j of a batch, and a line by which `wait_in` shifts them.
+    return BATCH_ITEMS * item + 64
+
+
 cdef struct TopsAhead:
     # The largest logits, not yet divided by the temperature, of rows that a thread is to come to,
     # found while it computed the e_j of others.
@@ -108,8 +113,7 @@ cdef void make_room(Work* work, const Geometry* g, const Array3* y, bint wide) n
         work.size = g.k * LANES * item
     elif not work.beside and work.streamed and y.k == 1 \
             and BATCH_ITEMS // PILE_ROWS <= g.k <= BATCH_ITEMS:
-        # (And a line, as `wait_in` shifts them.)
-        work.size = pile_bytes() + 2 * BATCH_ITEMS * item + 64
+        work.size = pile_bytes() + 2 * half_bytes(item)
     if work.size > 0:
         work.memory = malloc(work.threads * work.size + 63)
     if work.memory != NULL:
@@ -169,9 +173,9 @@ cdef inline Tile batch_number(const Geometry* g, Py_ssize_t t, const Work* work)
 cdef inline real* wait_in(Pile* pile, const Geometry* g, const Tile* batch, real kind,
                           const Array3* y, Array3* waiting) noexcept nogil:
     # Where the e_j of a batch wait for the results y, as an array of its rows by their numbers
-    # among all. (They start at the same place of a line of memory as in y, to be read by whole
-    # lines.)
-    cdef real* e = <real*> (<char*> pile + pile_bytes()) + pile.half * BATCH_ITEMS
+    # among all. (They start at the same place of a line of memory as the batch's first row in y, so
+    # that both go by whole lines.)
+    cdef real* e = <real*> (<char*> pile + pile_bytes() + pile.half * half_bytes(sizeof(real)))
     e += <size_t> row_at(<real*> y.data, y, g, batch.first) % 64 // sizeof(real)
     waiting.data = e - batch.first * g.k
     waiting.outer, waiting.k, waiting.inner = g.inner * g.k, 1, g.k
@@ -490,7 +494,7 @@ cdef inline bint rows_are_near(const Array3* a, const Geometry* g) noexcept nogi
 
 
 cdef inline bint are_short_runs(const Array3* a, const Geometry* g) noexcept nogil:
-    # The same of rows of a single chunk each, which need not be divided.
+    # Whether, besides, each is a single chunk that need not be divided by the temperature.
     return g.k <= CHUNK * LANES and a.divisor == 1 and rows_are_near(a, g)
 
 
@@ -597,7 +601,7 @@ cdef void sweep_section(const real* x, const Span* xs, const Tile* tile, Py_ssiz
 
 
 cdef inline void add_sum(real s, real rest, real* total, real* lost) noexcept nogil:
-    # Adds a sum and what it lost to another.
+    # total + lost += s + rest, as `two_sum`.
     cdef real t = total[0] + s
     lost[0] = lost[0] + (rest + sum_error(total[0], s, t))
     total[0] = t
@@ -649,7 +653,8 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
     cdef Tile tile
     cdef const real* ahead
     cdef fastce_pending* pending
-    cdef bint near = not far and are_short_runs(xa, g) and (out == NULL or are_short_runs(oa, g))
+    # (A shortcut: the same sums without Spans.)
+    cdef bint direct = not far and are_short_runs(xa, g) and (out == NULL or are_short_runs(oa, g))
     cdef real found
     cdef real* top
     if layout is many:
@@ -670,7 +675,7 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
                 top = &found
             masked = target[r] if target != NULL else <Py_ssize_t> -1
             pending = &pile.row[r] if pile != NULL and r < pile.count else NULL
-            if near:
+            if direct:
                 sweep_run(x + tile.first * g.k, g.k, masked, <real> 0.0, low[r], magic[r],
                           anchor[r], ahead, top, out + tile.first * g.k if out != NULL else NULL,
                           <real*> NULL, pending, True, True, &total[r], &lost[r])

@@ -125,6 +125,13 @@ cdef void cost_section(const real* x, const Span* xs, const real* given, const S
     fold_lanes(sum_c, lost, &result[2], &result[3])
 
 
+cdef inline void share_out(const Coefficients* of, Py_ssize_t k, real* cost,
+                           real* sum_c) noexcept nogil:
+    # Of one row, without `given`: the share that was put off.
+    cost[0] = cost[0] * <real> of.share
+    sum_c[0] = <real> (k - 1) * <real> of.share
+
+
 cdef inline void cost_row(const real* x, const Span* xs, const real* given, const Span* cs,
                           const Coefficients* of, const Tile* tile, Py_ssize_t k,
                           Py_ssize_t masked, real h, real* cost, real* sum_c) noexcept nogil:
@@ -152,8 +159,7 @@ cdef inline void cost_row(const real* x, const Span* xs, const real* given, cons
     cost[0] = total[0] + total[1]
     sum_c[0] = total[2] + total[3]
     if given == NULL:
-        cost[0] = cost[0] * <real> of.share
-        sum_c[0] = <real> (k - 1) * <real> of.share
+        share_out(of, k, cost, sum_c)
 
 
 cdef inline void cost_many(const real* x, const Span* xs, const real* given, const Span* cs,
@@ -219,7 +225,7 @@ cdef inline void batch_costs(const Xent* a, const Tile* batch, const Coefficient
     cdef Span xs
     cdef Span cs
     cdef Tile tile
-    cdef bint near = FASTCE_HAS_EXP_LANES and of.given == NULL and are_short_runs(&a.x, &a.g)
+    cdef bint direct = FASTCE_HAS_EXP_LANES and of.given == NULL and are_short_runs(&a.x, &a.g)
     cdef real total, lost
     nowhere(&cs)
     fill_lanes(masked_c, <real> 0.0)
@@ -239,10 +245,10 @@ cdef inline void batch_costs(const Xent* a, const Tile* batch, const Coefficient
         for r in range(batch.rows):
             if masked[r] == IGNORED:
                 continue
-            if near:
+            if direct:
                 gaps_run(x + (batch.first + r) * a.g.k, a.g.k, masked[r], h[r], &total, &lost)
-                cost[r] = (total + lost) * <real> of.share
-                sum_c[r] = <real> (a.g.k - 1) * <real> of.share
+                cost[r] = total + lost
+                share_out(of, a.g.k, &cost[r], &sum_c[r])
                 continue
             tile = row_of(batch, r)
             place(&a.x, &a.g, &tile, &xs)
@@ -412,8 +418,8 @@ cdef inline void derive_batch(const Xent* a, const Tile* batch, const Coefficien
     cdef Py_ssize_t l
     cdef Derivatives d
     cdef Tile tile
-    cdef bint near = (of.given == NULL and a.hess.data == NULL
-                      and are_short_runs(&a.grad, &a.g))
+    cdef bint direct = (of.given == NULL and a.hess.data == NULL
+                        and are_short_runs(&a.grad, &a.g))
     cdef real c_factor[LANES]
     cdef real shift[LANES]
     for l in range(LANES):
@@ -430,7 +436,7 @@ cdef inline void derive_batch(const Xent* a, const Tile* batch, const Coefficien
                 fill_row(<real*> a.grad.data, &a.grad, &a.g, batch.first + l, <real> 0.0)
                 fill_row(<real*> a.hess.data, &a.hess, &a.g, batch.first + l, <real> 0.0)
                 continue
-            if near:
+            if direct:
                 scale_run(<real*> a.grad.data + (batch.first + l) * a.g.k, a.g.k, factor[l],
                           factor_low[l], shift[l])
                 continue

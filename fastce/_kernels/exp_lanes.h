@@ -95,6 +95,14 @@ static const float fastce_rest_f[16] = {
     -1.47196054e-8f, -5.25879512e-9f, -6.12825982e-9f, 5.14060921e-9f,
 };
 
+/* Bit i is set if item i of 64 is one of those that are left, and not the one that is masked (which
+ * is elsewhere, or -1, if none is). */
+static inline uint64_t fastce_kept(ptrdiff_t rest, ptrdiff_t masked)
+{
+    const uint64_t used = rest < 64 ? ((uint64_t) 1 << rest) - 1 : ~(uint64_t) 0;
+    return (size_t) masked < 64 ? used & ~((uint64_t) 1 << masked) : used;
+}
+
 /* For each of `count` vectors v: */
 #define EACH for (int v = 0; v < count; v++)
 

@@ -8,18 +8,11 @@ static inline MASK OF(fastce_some)(ptrdiff_t n, ptrdiff_t i)
     return n - i < WIDTH ? (MASK) ((1 << (n - i)) - 1) : (MASK) ~0;
 }
 
-/* The same of 64 items, of which `rest` are left, but for the one that is masked, if one is. */
-static inline uint64_t OF(fastce_kept)(ptrdiff_t rest, ptrdiff_t masked)
-{
-    const uint64_t used = rest < 64 ? ((uint64_t) 1 << rest) - 1 : ~(uint64_t) 0;
-    return (size_t) masked < 64 ? used & ~((uint64_t) 1 << masked) : used;
-}
-
-/* exp of `count` vectors, at most four, in their place. */
+/* exp of `count` vectors, at most GROUP, in their place. */
 static inline __attribute__((always_inline)) void OF(fastce_exps)(int count, VEC *y, VEC base)
 {
-    const VEC bases[4] = {base, base, base, base};
-    VEC scale[4], q[4];
+    VEC bases[GROUP], scale[GROUP], q[GROUP];
+    EACH bases[v] = base;
     OF(fastce_exp_pieces)(count, y, bases, scale, q);
     EACH y[v] = OP(fmadd)(scale[v], q[v], scale[v]);
 }
@@ -126,15 +119,15 @@ static inline ptrdiff_t OF(fastce_head)(const REAL *out)
     return (ptrdiff_t) ((0 - (uintptr_t) out / sizeof(REAL)) % WIDTH);
 }
 
-/* e times the sum of two factors, plus shift. (It is never left out: a factor below 0 would make
- * -0.0 of 0.) */
+/* e times the sum of two factors, plus shift. (0.0 is added too: a factor below 0 would make -0.0
+ * of 0.) */
 static inline VEC OF(fastce_scaled)(VEC e, VEC factor, VEC factor_low, VEC shift)
 {
     return OP(fmadd)(e, factor, OP(fmadd)(e, factor_low, shift));
 }
 
-/* out = that of each e, which may be out; `past` the caches or not. Whole lines of memory are
- * written wherever the row starts. */
+/* out = fastce_scaled of e, which may be out itself; if `past`, written past the caches. After
+ * the head, whole lines are written wherever the row starts. */
 static inline __attribute__((always_inline)) void OF(fastce_scale_run)(
     const REAL *e, REAL *out, ptrdiff_t k, REAL factor, REAL factor_low, REAL shift, bool past)
 {
@@ -171,14 +164,14 @@ static inline void OF(fastce_gaps)(const REAL *x, ptrdiff_t count, ptrdiff_t mas
 {
     enum { BLOCK = 4 * WIDTH };
     const VEC top = OP(set1)(h), zero = OP(setzero)();
-    VEC s[2] = {zero, zero}, q[2] = {zero, zero}, rest;
+    VEC s[2] = {zero, zero}, q[2] = {zero, zero}, rest;     /* (one chain of sums is enough) */
     for (ptrdiff_t i = 0; i < count; i += BLOCK) {
         VEC gap[4];
         if (count - i >= BLOCK && (size_t) (masked - i) >= BLOCK) {
             for (int v = 0; v < 4; v++)
                 gap[v] = OP(sub)(top, OP(loadu)(x + i + WIDTH * v));
         } else {
-            const uint64_t kept = OF(fastce_kept)(count - i, masked - i);
+            const uint64_t kept = fastce_kept(count - i, masked - i);
             for (int v = 0; v < 4; v++) {
                 const MASK some = (MASK) (kept >> WIDTH * v);
                 gap[v] = OP(maskz_sub)(some, top, OP(maskz_loadu)(some, x + i + WIDTH * v));
@@ -228,12 +221,14 @@ static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_
     VEC s[2] = {start, start}, q[2] = {OP(setzero)(), OP(setzero)()};
     VEC largest[2] = {OP(set1)(-INFINITY), OP(set1)(-INFINITY)};
     REAL unused[2 * FASTCE_LANES];
-    /* What is ahead is read by whole lines of memory, but for its ends. */
-    ptrdiff_t head = top ? OF(fastce_head)(ahead) : 0, lines;
+    /* Items ahead are read from where a line of memory starts; the head and the rest apart. */
+    ptrdiff_t head = top ? OF(fastce_head)(ahead) : 0;
     head = head < count ? head : count;
-    lines = (count - head) / (2 * FASTCE_LANES) * (2 * FASTCE_LANES);
-    if (head > 0)
-        largest[1] = OP(mask_loadu)(largest[1], OF(fastce_some)(head, 0), ahead);
+    const ptrdiff_t whole = (count - head) / (2 * FASTCE_LANES) * (2 * FASTCE_LANES);
+    if (head > 0) {
+        const MASK some = OF(fastce_some)(head, 0);
+        largest[1] = OP(max)(OP(mask_loadu)(largest[1], some, ahead), largest[1]);
+    }
     ahead += head;
     for (ptrdiff_t i = 0; i < count; i += 2 * FASTCE_LANES) {
         const ptrdiff_t rest = count - i;
@@ -246,7 +241,7 @@ static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_
             if (out)
                 __builtin_prefetch(out + i + FASTCE_WRITE_AHEAD + l, 1);
         }
-        if (top && i < lines)
+        if (top && i < whole)
             for (int v = 0; v < 2 * FASTCE_LANES / WIDTH; v++)
                 largest[v % 2] = OP(max)(OP(loadu)(ahead + i + WIDTH * v), largest[v % 2]);
         if (rest >= 2 * FASTCE_LANES && (size_t) (masked - i) >= 2 * FASTCE_LANES) {
@@ -272,8 +267,8 @@ static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_
             done += streams ? 2 * FASTCE_LANES : 0;
         } else {
             /* The class that is masked, or the end of the row. */
-            const uint64_t used = OF(fastce_kept)(rest, -1);
-            const uint64_t kept = OF(fastce_kept)(rest, masked - i);
+            const uint64_t used = fastce_kept(rest, -1);
+            const uint64_t kept = fastce_kept(rest, masked - i);
             for (int v = 0; v < FASTCE_LANES / WIDTH; v++) {
                 const ptrdiff_t l = WIDTH * v, m = l + FASTCE_LANES;
                 VEC e[2] = {
@@ -287,7 +282,7 @@ static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_
         }
     }
     if (top) {
-        for (ptrdiff_t i = lines; i < count - head; i += WIDTH) {
+        for (ptrdiff_t i = whole; i < count - head; i += WIDTH) {
             const MASK some = OF(fastce_some)(count - head, i);
             largest[0] = OP(max)(OP(mask_loadu)(largest[0], some, ahead + i), largest[0]);
         }
@@ -761,7 +756,7 @@ static inline __attribute__((always_inline)) void OF(fastce_few_vectors)(
     EACH inverse_low[v] = OP(mul)(inverse[v], inverse_low[v]);
 
     EACH w[v] = few->weight ? OP(loadu)((const REAL *) few->weight + lane + WIDTH * v) : one;
-    EACH pull[v] = lse[v] = zero;
+    EACH pull[v] = lse[v] = zero;       /* (lse for the compiler, which warns) */
     if (smooth || few->z_loss != 0) {
         OF(fastce_logs)(count, s, inverse, s_low, -LIFT, lse);
         EACH lse[v] = OP(fmadd)(n[v], OP(set1)(LN2_LOW), lse[v]);
@@ -776,7 +771,7 @@ static inline __attribute__((always_inline)) void OF(fastce_few_vectors)(
         EACH lse[v] = OP(add)(OP(fmadd)(n[v], OP(set1)(LN2_HIGH), centre[v]), lse[v]);
         EACH pull[v] = OP(fmadd)(OP(add)(z_loss, z_loss), lse[v], pull[v]);
     }
-    EACH if (few->derived) {
+    if (few->derived) EACH {
         VEC omega = OP(set1)((REAL) few->scale);
         if (few->row_weight)
             omega = OP(mul)(omega,
@@ -802,6 +797,7 @@ static inline __attribute__((always_inline)) void OF(fastce_few_vectors)(
                    smooth ? OP(add)(OP(fnmadd)(omega, share, zero), zero) : zero);
         OP(storeu)((REAL *) few->at_target + l, at_target);
     }
+    /* (The losses last: their logarithms overlap with what follows.) */
     if (few->cost) {
         OF(fastce_few_costs)(count, rest, rest_low, e, e_low, s, s_low, inverse, y, n, cost);
         if (few->weight || smooth)

@@ -85,15 +85,16 @@ cdef enum Unit:
 
 
 cdef enum:
-    CHECKED_BYTES = 2048            # of numbers that are looked at
-    CHECKED_AHEAD = 8192            # from there to what is fetched
+    CHECKED_BYTES = 2048            # that are looked at before more are fetched
+    CHECKED_AHEAD = 8192            # bytes from there to those
 
 
 cdef inline void unit_bits(const real* x, Py_ssize_t n, uint64_t* signs,
                            uint64_t* edges) noexcept nogil:
-    # As integers, the bits of numbers are in their order, and those of what is too large or NaN
-    # leave a sign when taken from those of 1. In the bits of 0 and 1 neighbours differ at no more
-    # than the ends of the exponent's ones.
+    # Sets the upper bit of `signs` if a number is outside [0, 1], and in `edges` bits other than
+    # the two of 1 (the ends of the exponent's ones, where neighbours differ) if one is neither 0
+    # nor 1. As integers, the bits of numbers are in their order, and those of what is too large or
+    # NaN leave a sign when taken from those of 1.
     cdef Py_ssize_t i
     cdef uint64_t bits64
     cdef uint64_t signs64 = 0
@@ -115,7 +116,7 @@ cdef inline void unit_bits(const real* x, Py_ssize_t n, uint64_t* signs,
 
 
 cdef Unit in_unit_range(const real* x, Py_ssize_t n) noexcept nogil:
-    # (-0.0 is not accepted.)
+    # What the numbers are. (-0.0 is OUTSIDE.)
     cdef Py_ssize_t i, l
     cdef Py_ssize_t block = CHECKED_BYTES // <Py_ssize_t> sizeof(real)
     cdef uint64_t signs = 0
