@@ -599,7 +599,11 @@ static inline __attribute__((always_inline)) void OF(fastce_few_eight)(const fas
     }
 }
 
-/* The logits of the targets, which become -inf, and the largest but those. */
+/* So few classes, of a number that is known, have the target's exponential among all of them, and
+ * the others are two at most, whose exact sum needs no anchor. */
+#define EXACT(steps) (__builtin_constant_p(steps) && steps <= 3)
+
+/* The logits of the targets, and the largest but those, which become -inf; if EXACT, of all. */
 static inline __attribute__((always_inline)) void OF(fastce_few_tops)(int count, REAL *x,
                                                                       ptrdiff_t steps,
                                                                       const VEC *target,
@@ -614,9 +618,11 @@ static inline __attribute__((always_inline)) void OF(fastce_few_tops)(int count,
         EACH y[v] = OP(loadu)(x + WIDTH * v);
         EACH hit[v] = OP_MASK(cmp)(target[v], step, _CMP_EQ_OQ);
         EACH target_x[v] = OP(mask_mov)(target_x[v], hit[v], y[v]);
-        EACH y[v] = OP(mask_mov)(y[v], hit[v], masked);
+        if (!EXACT(steps)) {
+            EACH y[v] = OP(mask_mov)(y[v], hit[v], masked);
+            EACH OP(storeu)(x + WIDTH * v, y[v]);
+        }
         EACH top[v] = OP(max)(y[v], top[v]);
-        EACH OP(storeu)(x + WIDTH * v, y[v]);
     }
 }
 
@@ -633,39 +639,49 @@ static inline VEC OF(fastce_few_others)(const REAL *x, ptrdiff_t steps, VEC targ
     return OP(add)(s, q);
 }
 
-/* x = e_j, and their sums, which start at an anchor each. Where it is known that there are so few
- * that an exact sum of each two takes less, they need none. */
+/* x = e_j, their sums but for the target, which start at an anchor each, and e and what rounding it
+ * lost of the target, whose logit is y. */
 static inline __attribute__((always_inline)) void OF(fastce_few_exps)(
-    int count, REAL *x, ptrdiff_t steps, const VEC *least, const VEC *base, const VEC *anchor,
-    const fastce_few *few, ptrdiff_t lane, VEC *total, VEC *lost)
+    int count, REAL *x, ptrdiff_t steps, const VEC *target, const VEC *y, const VEC *least,
+    const VEC *base, const VEC *anchor, const fastce_few *few, ptrdiff_t lane, VEC *total,
+    VEC *lost, VEC *e, VEC *e_low)
 {
     const REAL *ahead = (const REAL *) few->ahead, *result = (const REAL *) few->result;
-    const bool exact = __builtin_constant_p(steps) && steps <= 3;
-    VEC s[2], sum[2], q[2], y[2], scale[2], rest[2];
+    const VEC one = OP(set1)(1);
+    VEC s[2], sum[2], q[2], z[2], low[2], scale[2], rest[2], step = OP(setzero)();
     EACH s[v] = anchor[v];
     EACH q[v] = OP(setzero)();
     for (ptrdiff_t i = 0; i < steps; i++, x += FASTCE_LANES) {
         EACH if (ahead) __builtin_prefetch(ahead + i * few->ahead_step + lane + WIDTH * v);
         EACH if (result) __builtin_prefetch(result + i * few->result_step + lane + WIDTH * v, 1);
-        EACH y[v] = OP(max)(least[v], OP(loadu)(x + WIDTH * v));
-        OF(fastce_exp_pieces)(count, y, base, scale, rest);
-        EACH y[v] = OP(fmadd)(scale[v], rest[v], scale[v]);
-        EACH OP(storeu)(x + WIDTH * v, y[v]);
-        if (exact && i == 0) {
-            EACH s[v] = y[v];
-        } else if (exact) {
-            EACH s[v] = OF(fastce_sum)(s[v], y[v], &sum[v]);
-            EACH q[v] = OP(add)(q[v], sum[v]);
+        EACH z[v] = OP(max)(least[v], OP(loadu)(x + WIDTH * v));
+        OF(fastce_exp_pieces)(count, z, base, scale, rest);
+        EACH z[v] = OP(fmadd)(scale[v], rest[v], scale[v]);
+        EACH OP(storeu)(x + WIDTH * v, z[v]);
+        if (EXACT(steps)) {
+            MASK hit[2];
+            EACH hit[v] = OP_MASK(cmp)(target[v], step, _CMP_EQ_OQ);
+            EACH low[v] = OP(fmadd)(scale[v], rest[v], OP(sub)(scale[v], z[v]));
+            EACH e[v] = i ? OP(mask_mov)(e[v], hit[v], z[v]) : z[v];
+            EACH e_low[v] = i ? OP(mask_mov)(e_low[v], hit[v], low[v]) : low[v];
+            EACH z[v] = OP(maskz_mov)((MASK) ~hit[v], z[v]);
+            EACH s[v] = i ? OF(fastce_sum)(s[v], z[v], &sum[v]) : z[v];
+            EACH q[v] = i ? OP(add)(q[v], sum[v]) : q[v];
+            step = OP(add)(step, one);
         } else {
-            EACH sum[v] = OP(add)(s[v], y[v]);
-            EACH q[v] = OP(add)(q[v], OP(sub)(y[v], OP(sub)(sum[v], s[v])));
+            EACH sum[v] = OP(add)(s[v], z[v]);
+            EACH q[v] = OP(add)(q[v], OP(sub)(z[v], OP(sub)(sum[v], s[v])));
             EACH s[v] = sum[v];
         }
     }
     EACH total[v] = s[v];
     EACH lost[v] = q[v];
-    if (exact)
+    if (EXACT(steps))
         return;
+    EACH z[v] = OP(max)(least[v], y[v]);
+    OF(fastce_exp_pieces)(count, z, base, scale, rest);
+    EACH e[v] = OP(fmadd)(scale[v], rest[v], scale[v]);
+    EACH e_low[v] = OP(fmadd)(scale[v], rest[v], OP(sub)(scale[v], e[v]));
     /* (An infinite sum stays so.) */
     EACH s[v] = OP(sub)(s[v], anchor[v]);
     EACH sum[v] = OP(add)(s[v], q[v]);
@@ -712,7 +728,7 @@ static inline __attribute__((always_inline)) void OF(fastce_few_vectors)(
     REAL *x = (REAL *) few->e + lane;
     VEC target[2], target_x[2], top[2], m[2], anchor[2], least[2], base[2], centre[2], n[2], y[2];
     VEC rest[2], rest_low[2], e[2], e_low[2], s[2], s_low[2], inverse[2], inverse_low[2];
-    VEC scale[2], q[2], w[2], cost[2], lse[2], pull[2], others[2];
+    VEC w[2], cost[2], lse[2], pull[2], others[2];
     MASK ignored[2], far[2];
     EACH target[v] = OF(fastce_numbers)(few->target + lane + WIDTH * v);
     EACH ignored[v] = SIGN_MASK(target[v]);
@@ -744,11 +760,8 @@ static inline __attribute__((always_inline)) void OF(fastce_few_vectors)(
                                                OP(mul)(n[v], OP(set1)(LN2_HIGH)));
         EACH others[v] = OP(mul)(share, others[v]);
     }
-    OF(fastce_few_exps)(count, x, steps, least, base, anchor, few, lane, rest, rest_low);
-    EACH e[v] = OP(max)(least[v], y[v]);
-    OF(fastce_exp_pieces)(count, e, base, scale, q);
-    EACH e[v] = OP(fmadd)(scale[v], q[v], scale[v]);
-    EACH e_low[v] = OP(fmadd)(scale[v], q[v], OP(sub)(scale[v], e[v]));
+    OF(fastce_few_exps)(count, x, steps, target, y, least, base, anchor, few, lane, rest, rest_low,
+                        e, e_low);
     EACH s[v] = OF(fastce_sum)(rest[v], e[v], &s_low[v]);
     EACH s_low[v] = OP(add)(s_low[v], OP(add)(rest_low[v], e_low[v]));
     EACH inverse[v] = OP(div)(one, s[v]);
@@ -887,6 +900,7 @@ static inline void OF(fastce_few_planes)(const fastce_few *few, ptrdiff_t steps,
 }
 
 #undef REAL
+#undef EXACT
 #undef VEC
 #undef MASK
 #undef WIDTH

@@ -27,7 +27,8 @@ cdef Py_ssize_t bad_label(const int64_t* labels, Py_ssize_t n, int64_t k, int64_
     cdef Py_ssize_t bad = 0
     for i in range(n):
         count += labels[i] == ignore
-        bad += (labels[i] != ignore) & ((labels[i] < 0) | (labels[i] >= k))
+        # (As a number without a sign, a label below 0 is too large.)
+        bad += (labels[i] != ignore) & (<uint64_t> labels[i] >= <uint64_t> k)
     ignored[0] = count
     if bad == 0:
         return -1
