@@ -46,9 +46,10 @@ typedef struct {
     int derived;                        /* whether the gradient is asked for */
     const void *rows;                   /* the logits, row after row; or NULL, and they are in e */
     int into_run;                       /* whether the gradient's rows go to `run` */
+    int odd;                            /* becomes other than 0 if leave_to_tiles has any */
     FASTCE_ALIGNED double e[FASTCE_FEW * FASTCE_LANES];     /* the logits, then e_j */
     double step_of_target[FASTCE_LANES];                    /* the target as a number of the type */
-    double target_x[FASTCE_LANES], others[FASTCE_LANES];    /* with smoothing, for leave_to_tiles */
+    double target_x[FASTCE_LANES], gaps[FASTCE_LANES];      /* with smoothing, for leave_to_tiles */
     double costs[FASTCE_LANES];         /* room for `cost` */
     double factor[FASTCE_LANES], factor_low[FASTCE_LANES];  /* of the gradient: see store_few */
     double shift[FASTCE_LANES], at_target[FASTCE_LANES];

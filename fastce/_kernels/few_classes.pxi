@@ -89,7 +89,9 @@ cdef inline void store_few(fastce_few* few, real* out, const Array3* oa, const G
         place(oa, g, batch, &span)
         first = out + span.lane[0]
     if in_run or rows_follow(&span, batch):
-        if real is double:
+        if few.into_run:
+            pass
+        elif real is double:
             fastce_few_run_d(few, batch.steps)
         else:
             fastce_few_run_f(few, batch.steps)
@@ -141,7 +143,8 @@ cdef void few_batch(const Xent* a, const Tile* batch, real kind) noexcept nogil:
     few.result_step = 0
     few.derived = grad != NULL
     in_run = few.derived and is_run(&a.grad, &a.g, batch)
-    few.into_run = in_run and fewest and not few.smooth
+    few.into_run = in_run and fewest
+    few.odd = 0
     if few.derived and not in_run:
         place(&a.grad, &a.g, batch, &span)
     if few.derived and (not batch.streamed if in_run
@@ -151,7 +154,7 @@ cdef void few_batch(const Xent* a, const Tile* batch, real kind) noexcept nogil:
     if value != NULL:
         value = value + batch.first
         few.cost = few.costs
-        if batch.rows == LANES and not any_ignored and not few.smooth:
+        if batch.rows == LANES and not any_ignored:
             few.cost = value
     few.rows = NULL
     if fewest and a.x.divisor == 1 and is_run(&a.x, &a.g, batch):
@@ -163,11 +166,11 @@ cdef void few_batch(const Xent* a, const Tile* batch, real kind) noexcept nogil:
         fastce_few_batch_d(&few, batch.steps)
     else:
         fastce_few_batch_f(&few, batch.steps)
-    if few.smooth:
-        leave_to_tiles(a, batch, <const real*> few.target_x, <const real*> few.others, target)
+    if few.odd != 0:
+        leave_to_tiles(a, batch, <const real*> few.target_x, <const real*> few.gaps, target)
     if few.cost == few.costs:
         store_values(value, batch.rows, target, <const real*> few.costs)
-    if few.into_run:
+    if few.into_run and few.odd == 0:
         write_run(grad + batch.first * a.g.k, <const real*> few.run, batch)
     elif few.derived:
         store_few(&few, grad, &a.grad, &a.g, batch, target, in_run)

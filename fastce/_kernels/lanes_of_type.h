@@ -478,12 +478,12 @@ static inline void OF(fastce_binary)(const REAL *x, const REAL *t, ptrdiff_t n, 
 /* log((u + c) 2**shift) of `count` vectors, as log_parts in vecmath.pxd; 1/u is given too. */
 static inline __attribute__((always_inline)) void OF(fastce_logs)(int count, const VEC *u,
                                                                   const VEC *inverse, const VEC *c,
-                                                                  REAL shift, VEC *result)
+                                                                  const VEC *shift, VEC *result)
 {
     VEC n[2], g[2], s[2], h[2], low[2];
     EACH g[v] = OF(fastce_fraction)(u[v], &n[v]);
     EACH s[v] = OP(div)(g[v], OP(add)(g[v], OP(set1)(2)));
-    EACH n[v] = OP(add)(n[v], OP(set1)(shift));
+    EACH n[v] = OP(add)(n[v], shift[v]);
     EACH low[v] = OP(fmadd)(n[v], OP(set1)(LN2_LOW), OP(mul)(c[v], inverse[v]));
     EACH h[v] = OP(mul)(OP(mul)(OP(set1)((REAL) 0.5), g[v]), g[v]);
     EACH result[v] = OP(add)(h[v], OF(fastce_log_tail)(OP(mul)(s[v], s[v])));
@@ -626,15 +626,21 @@ static inline __attribute__((always_inline)) void OF(fastce_few_tops)(int count,
     }
 }
 
-/* The sum of h - x but for the target, whose x is -inf. */
-static inline VEC OF(fastce_few_others)(const REAL *x, ptrdiff_t steps, VEC target, VEC h)
+/* The sum of h - x of all classes; y is that of the target, which may be masked. */
+static inline __attribute__((always_inline)) VEC OF(fastce_few_gaps)(const REAL *x,
+                                                                     ptrdiff_t steps, VEC target,
+                                                                     VEC h, VEC y)
 {
-    const VEC one = OP(set1)(1);
-    VEC s = OP(setzero)(), q = s, step = s, lost;
+    const VEC one = OP(set1)(1), zero = OP(setzero)();
+    VEC s = EXACT(steps) ? zero : OP(sub)(h, y), q = zero, step = zero, four = zero, lost;
     for (ptrdiff_t i = 0; i < steps; i++, x += FASTCE_LANES, step = OP(add)(step, one)) {
-        const MASK counts = OP_MASK(cmp)(target, step, _CMP_NEQ_UQ);
-        s = OF(fastce_sum)(s, OP(maskz_sub)(counts, h, OP(loadu)(x)), &lost);
-        q = OP(add)(q, lost);
+        const MASK counts = EXACT(steps) ? (MASK) ~0 : OP_MASK(cmp)(target, step, _CMP_NEQ_UQ);
+        four = OP(add)(four, OP(maskz_sub)(counts, h, OP(loadu)(x)));
+        if (i % 4 == 3 || i == steps - 1) {
+            s = OF(fastce_sum)(s, four, &lost);
+            q = OP(add)(q, lost);
+            four = zero;
+        }
     }
     return OP(add)(s, q);
 }
@@ -690,27 +696,54 @@ static inline __attribute__((always_inline)) void OF(fastce_few_exps)(
     EACH lost[v] = OP(maskz_mov)(OP_MASK(cmp)(q[v], q[v], _CMP_ORD_Q), q[v]);
 }
 
-/* -log p, as cost_near and cost_far in tiles.pxi, y being x - centre. */
-static inline __attribute__((always_inline)) void OF(fastce_few_costs)(
-    int count, const VEC *rest, const VEC *rest_low, const VEC *e, const VEC *e_low, const VEC *s,
-    const VEC *s_low, const VEC *inverse, const VEC *y, const VEC *n, VEC *cost)
+/* s/e = u + c, and 1/u. */
+static inline __attribute__((always_inline)) void OF(fastce_few_odds)(
+    int count, const VEC *rest, const VEC *rest_low, const VEC *e, const VEC *e_low,
+    const VEC *inverse, VEC *u, VEC *inverse_u, VEC *c)
 {
     const VEC one = OP(set1)(1);
-    VEC q[2], left[2], u[2], inverse_u[2], c[2];
-    MASK far[2];
+    VEC q[2], left[2];
     EACH q[v] = OP(div)(rest[v], e[v]);
     EACH inverse_u[v] = OP(mul)(e[v], inverse[v]);
     EACH left[v] = OP(sub)(rest_low[v], OP(fmsub)(q[v], e[v], rest[v]));
     EACH left[v] = OP(fnmadd)(q[v], e_low[v], left[v]);
     EACH u[v] = OF(fastce_sum)(one, q[v], &c[v]);
     EACH c[v] = OP(fmadd)(left[v], OP(mul)(u[v], inverse[v]), c[v]);
-    OF(fastce_logs)(count, u, inverse_u, c, 0, cost);
+}
+
+/* -log p, as cost_near and cost_far in tiles.pxi, y being x - centre. */
+static inline __attribute__((always_inline)) void OF(fastce_few_costs)(
+    int count, const VEC *rest, const VEC *rest_low, const VEC *e, const VEC *e_low, const VEC *s,
+    const VEC *s_low, const VEC *inverse, const VEC *y, const VEC *n, VEC *cost)
+{
+    const VEC shift[2] = {OP(set1)(-LIFT), OP(set1)(-LIFT)}, none[2] = {OP(setzero)(), OP(setzero)()};
+    VEC q[2], u[2], inverse_u[2], c[2];
+    MASK far[2];
+    OF(fastce_few_odds)(count, rest, rest_low, e, e_low, inverse, u, inverse_u, c);
+    OF(fastce_logs)(count, u, inverse_u, c, none, cost);
     EACH far[v] = OP_MASK(cmp)(cost[v], OP(set1)(NEAR), _CMP_NLT_UQ);
     if (far[0] | far[count - 1]) {
-        OF(fastce_logs)(count, s, inverse, s_low, -LIFT, c);
+        OF(fastce_logs)(count, s, inverse, s_low, shift, c);
         EACH q[v] = OP(fmadd)(n[v], OP(set1)(LN2_LOW), OP(fmsub)(n[v], OP(set1)(LN2_HIGH), y[v]));
         EACH cost[v] = OP(mask_add)(cost[v], far[v], q[v], c[v]);
     }
+}
+
+/* The same, which is log(s/e) in either way, and the logarithm by itself, so that -log p of any
+ * class is h - x more: with h = y where the target `leads`, and else the multiple of ln 2. */
+static inline __attribute__((always_inline)) void OF(fastce_few_logs)(
+    int count, const VEC *rest, const VEC *rest_low, const VEC *e, const VEC *e_low, const VEC *s,
+    const VEC *s_low, const VEC *inverse, const VEC *n, const MASK *leads, VEC *result)
+{
+    const VEC shift = OP(set1)(-LIFT);
+    VEC u[2], inverse_u[2], c[2], shifts[2];
+    OF(fastce_few_odds)(count, rest, rest_low, e, e_low, inverse, u, inverse_u, c);
+    EACH u[v] = OP(mask_mov)(s[v], leads[v], u[v]);
+    EACH inverse_u[v] = OP(mask_mov)(inverse[v], leads[v], inverse_u[v]);
+    EACH c[v] = OP(mask_mov)(s_low[v], leads[v], c[v]);
+    EACH shifts[v] = OP(maskz_mov)((MASK) ~leads[v], shift);
+    OF(fastce_logs)(count, u, inverse_u, c, shifts, result);
+    EACH result[v] = OP(mask3_fmadd)(n[v], OP(set1)(LN2_LOW), result[v], (MASK) ~leads[v]);
 }
 
 /* What index_batch in cross_entropy.pxi makes of rows of few classes, whose logits become the
@@ -728,8 +761,8 @@ static inline __attribute__((always_inline)) void OF(fastce_few_vectors)(
     REAL *x = (REAL *) few->e + lane;
     VEC target[2], target_x[2], top[2], m[2], anchor[2], least[2], base[2], centre[2], n[2], y[2];
     VEC rest[2], rest_low[2], e[2], e_low[2], s[2], s_low[2], inverse[2], inverse_low[2];
-    VEC w[2], cost[2], lse[2], pull[2], others[2];
-    MASK ignored[2], far[2];
+    VEC w[2], cost[2], lse[2], pull[2], h[2], gaps[2], level[2];
+    MASK ignored[2], far[2], leads[2];
     EACH target[v] = OF(fastce_numbers)(few->target + lane + WIDTH * v);
     EACH ignored[v] = SIGN_MASK(target[v]);
     EACH OP(storeu)((REAL *) few->step_of_target + lane + WIDTH * v, target[v]);
@@ -739,6 +772,7 @@ static inline __attribute__((always_inline)) void OF(fastce_few_vectors)(
     OF(fastce_few_tops)(count, x, steps, target, target_x, top);
 
     EACH m[v] = OP(max)(target_x[v], top[v]);
+    EACH leads[v] = OP_MASK(cmp)(target_x[v], m[v], _CMP_EQ_OQ);
     EACH far[v] = OP_MASK(cmp)(OP(abs)(m[v]), OP(set1)(FAR), _CMP_GT_OQ);
     EACH top[v] = OP(max)(OP(mul)(OP(sub)(top[v], m[v]), log2e), OP(set1)(LEAST_POWER));
     EACH anchor[v] = SHIFT_LEFT(OP(add)(round, OP(add)(top[v], OP(set1)(BIAS))), MANTISSA);
@@ -756,9 +790,13 @@ static inline __attribute__((always_inline)) void OF(fastce_few_vectors)(
     EACH least[v] = OP(mul)(OP(sub)(n[v], raise), OP(set1)(LN2));
     EACH base[v] = OP(fnmadd)(n[v], OP(set1)(16), OP(set1)(ROUND + 16 * (BIAS + LIFT)));
     if (smooth) {
-        EACH others[v] = OF(fastce_few_others)(x + WIDTH * v, steps, target[v],
-                                               OP(mul)(n[v], OP(set1)(LN2_HIGH)));
-        EACH others[v] = OP(mul)(share, others[v]);
+        EACH h[v] = OP(mask_mov)(OP(mul)(n[v], OP(set1)(LN2_HIGH)), leads[v], y[v]);
+        EACH gaps[v] = OF(fastce_few_gaps)(x + WIDTH * v, steps, target[v], h[v], y[v]);
+        EACH OP(storeu)((REAL *) few->target_x + lane + WIDTH * v, target_x[v]);
+        EACH OP(storeu)((REAL *) few->gaps + lane + WIDTH * v, gaps[v]);
+        /* (x - x is NaN unless x is finite) */
+        EACH few->odd |= OP_MASK(cmp)(OP(sub)(gaps[v], gaps[v]),
+                                      OP(sub)(target_x[v], target_x[v]), _CMP_UNORD_Q);
     }
     OF(fastce_few_exps)(count, x, steps, target, y, least, base, anchor, few, lane, rest, rest_low,
                         e, e_low);
@@ -770,17 +808,14 @@ static inline __attribute__((always_inline)) void OF(fastce_few_vectors)(
 
     EACH w[v] = few->weight ? OP(loadu)((const REAL *) few->weight + lane + WIDTH * v) : one;
     EACH pull[v] = lse[v] = zero;       /* (lse for the compiler, which warns) */
-    if (smooth || few->z_loss != 0) {
-        OF(fastce_logs)(count, s, inverse, s_low, -LIFT, lse);
+    if (smooth) {
+        EACH pull[v] = OP(mul)(share, OP(set1)((REAL) (steps - 1)));
+        EACH w[v] = OP(add)(OP(set1)((REAL) few->keep), share);
+    }
+    if (few->z_loss != 0) {
+        const VEC shift[2] = {OP(set1)(-LIFT), OP(set1)(-LIFT)};
+        OF(fastce_logs)(count, s, inverse, s_low, shift, lse);
         EACH lse[v] = OP(fmadd)(n[v], OP(set1)(LN2_LOW), lse[v]);
-        if (smooth) {
-            const VEC sum_c = OP(mul)(share, OP(set1)((REAL) (steps - 1)));
-            EACH others[v] = OP(fmadd)(sum_c, lse[v], others[v]);
-            EACH pull[v] = sum_c;
-            EACH w[v] = OP(fmadd)(OP(set1)((REAL) few->keep), w[v], share);
-            EACH OP(storeu)((REAL *) few->target_x + lane + WIDTH * v, target_x[v]);
-            EACH OP(storeu)((REAL *) few->others + lane + WIDTH * v, others[v]);
-        }
         EACH lse[v] = OP(add)(OP(fmadd)(n[v], OP(set1)(LN2_HIGH), centre[v]), lse[v]);
         EACH pull[v] = OP(fmadd)(OP(add)(z_loss, z_loss), lse[v], pull[v]);
     }
@@ -812,11 +847,19 @@ static inline __attribute__((always_inline)) void OF(fastce_few_vectors)(
     }
     /* (The losses last: their logarithms overlap with what follows.) */
     if (few->cost) {
-        OF(fastce_few_costs)(count, rest, rest_low, e, e_low, s, s_low, inverse, y, n, cost);
-        if (few->weight || smooth)
+        if (smooth) {
+            /* keep (-log p_t) + share times the sum of all -log p_j */
+            const VEC sum_c = OP(mul)(share, OP(set1)((REAL) steps));
+            OF(fastce_few_logs)(count, rest, rest_low, e, e_low, s, s_low, inverse, n, leads,
+                                level);
+            EACH cost[v] = OP(add)(OP(sub)(h[v], y[v]), level[v]);
+            EACH gaps[v] = OP(fmadd)(sum_c, level[v], OP(mul)(share, gaps[v]));
+            EACH cost[v] = OP(fmadd)(OP(set1)((REAL) few->keep), cost[v], gaps[v]);
+        } else {
+            OF(fastce_few_costs)(count, rest, rest_low, e, e_low, s, s_low, inverse, y, n, cost);
+        }
+        if (few->weight)
             EACH cost[v] = OF(fastce_times)(w[v], cost[v]);
-        if (smooth)
-            EACH cost[v] = OP(add)(cost[v], others[v]);
         if (few->z_loss != 0)
             EACH cost[v] = OP(fmadd)(OP(mul)(z_loss, lse[v]), lse[v], cost[v]);
         if (few->row_weight)

@@ -66,10 +66,11 @@ cdef extern from "exp_lanes.h" nogil:
         bint derived
         const void* rows
         bint into_run
+        int odd
         double* e
         double* step_of_target
         double* target_x
-        double* others
+        double* gaps
         double* costs
         double* factor
         double* factor_low
