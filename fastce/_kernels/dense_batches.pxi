@@ -162,6 +162,24 @@ cdef inline void cost_row(const real* x, const Span* xs, const real* given, cons
         share_out(of, k, cost, sum_c)
 
 
+cdef inline void many_gaps(const real* b, Py_ssize_t steps, const real* h, real* total,
+                           real* lost) noexcept nogil:
+    # total + lost += sums of h - b_j; four steps are added before they meet the sums.
+    cdef Py_ssize_t i, l
+    cdef const real* y
+    cdef real s[LANES]
+    for i in range(steps // 4):
+        y = b + i * 4 * LANES
+        for l in range(LANES):
+            s[l] = ((h[l] - y[l]) + (h[l] - y[l + LANES])) + \
+                ((h[l] - y[l + 2 * LANES]) + (h[l] - y[l + 3 * LANES]))
+        two_sum(total, lost, s)
+    for i in range(steps // 4 * 4, steps):
+        for l in range(LANES):
+            s[l] = h[l] - b[i * LANES + l]
+        two_sum(total, lost, s)
+
+
 cdef inline void cost_many(const real* x, const Span* xs, const real* given, const Span* cs,
                            const Coefficients* of, const Tile* tile, const Py_ssize_t* masked,
                            const real* h, real* b, real* cost, real* sum_c) noexcept nogil:
@@ -185,19 +203,16 @@ cdef inline void cost_many(const real* x, const Span* xs, const real* given, con
         steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
         if tile.chunks > 1:
             load_masked(x, xs, tile, start, steps, masked, b)
-        if given != NULL:
-            load(given, cs, tile, start, steps, <real> 0.0, c)
+        if given == NULL:
+            # (The share is put off. What is masked counts for nothing while it is h.)
+            mask_targets(masked, LANES, False, start, steps, b, h)
+            many_gaps(b, steps, h, cost, cost_lost)
+            mask_targets(masked, LANES, False, start, steps, b, <const real*> NULL)
+            continue
+        load(given, cs, tile, start, steps, <real> 0.0, c)
         for l in range(LANES):
             step_of_masked[l] = <real> (masked[l] - start if start <= masked[l] < start + steps
                                         else <Py_ssize_t> -1)
-        if given == NULL:
-            # (The share is put off.)
-            for i in range(steps):
-                for l in range(LANES):
-                    hit = step_of_masked[l] == <real> i
-                    r[l] = <real> 0.0 if hit else h[l] - b[i * LANES + l]
-                two_sum(cost, cost_lost, r)
-            continue
         for i in range(steps):
             for l in range(LANES):
                 hit = step_of_masked[l] == <real> i
