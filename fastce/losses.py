@@ -235,9 +235,12 @@ class Loss:
         >>> fastce.cross_entropy.hvp([[0.0, 0.0]], [1], [[4.0, 0.0]])
         array([[ 1., -1.]])
         """
+        plain = self._plain(logits, target, PRODUCT, out, options, v)
+        if plain is not None:
+            return plain
         return self._evaluate(PRODUCT, logits, target, v, (out,), **options)[1]
 
-    def _plain(self, logits, target, want, out, options):
+    def _plain(self, logits, target, want, out, options, v=None):
         """Return the result of a call, if there is a short way for it; else None."""
 
     def _check_options(self, options):

@@ -1,12 +1,13 @@
 # The short ways in for plain calls: C-contiguous arrays of one type with the classes last, int64
-# labels, options of the very type that they are documented with. They recognise such calls and
-# answer None to all others, which fastce/_arrays.py then looks at closely; they raise nothing
-# themselves.
+# labels, options of the very type that they are documented with. (Logits of two axes, and results,
+# may also be columns of a larger array or in Fortran order.) They recognise such calls and answer
+# None to all others, which fastce/_arrays.py then looks at closely; they raise nothing themselves.
 
 cdef enum:
     VALUE = 1
     GRAD = 2
     HESS = 4
+    PRODUCT = 8                     # of the Hessian with a vector, where the gradient goes else
     STACK_ROWS = 64
 
 cdef enum:
@@ -17,6 +18,8 @@ cdef enum:
 
 cdef extern from "numpy/arrayobject.h":
     object PyArray_Scalar(void* data, cnp.PyArray_Descr* descr, void* base)
+    object PyArray_NewLikeArray(cnp.ndarray array, cnp.NPY_ORDER order, cnp.PyArray_Descr* descr,
+                                int subclass)
 
 
 cdef Py_ssize_t bad_label(const int64_t* labels, Py_ssize_t n, int64_t k, int64_t ignore,
@@ -56,27 +59,65 @@ cdef bint is_plain_float(object array) noexcept:
         cnp.PyArray_TYPE(array) in (cnp.NPY_DOUBLE, cnp.NPY_FLOAT)
 
 
+cdef bint is_open_matrix(object array) noexcept:
+    # Whether it is a matrix of floats with room between its rows or columns, which do not overlap:
+    # both go upwards, by whole items.
+    cdef cnp.npy_intp item, row, column
+    if not (cnp.PyArray_CheckExact(array) and cnp.PyArray_NDIM(array) == 2
+            and cnp.PyArray_TYPE(array) in (cnp.NPY_DOUBLE, cnp.NPY_FLOAT)
+            and cnp.PyArray_CHKFLAGS(array, cnp.NPY_ARRAY_ALIGNED)
+            and cnp.PyArray_ISNOTSWAPPED(array) and cnp.PyArray_SIZE(array) > 0):
+        return False
+    item = cnp.PyArray_ITEMSIZE(array)
+    row, column = cnp.PyArray_STRIDE(array, 0), cnp.PyArray_STRIDE(array, 1)
+    return row >= item and column >= item and row % item == 0 and column % item == 0 and (
+        row >= cnp.PyArray_DIM(array, 1) * column or column >= cnp.PyArray_DIM(array, 0) * row)
+
+
+cdef bint is_plain_matrix(object array) noexcept:
+    return is_plain_float(array) or is_open_matrix(array)
+
+
+cdef const char* end_of(object array) noexcept:
+    # Where an array whose axes go upwards ends in memory.
+    cdef int i
+    cdef const char* end = <const char*> cnp.PyArray_DATA(array)
+    if cnp.PyArray_SIZE(array) == 0:
+        return end
+    for i in range(cnp.PyArray_NDIM(array)):
+        end += (cnp.PyArray_DIM(array, i) - 1) * cnp.PyArray_STRIDE(array, i)
+    return end + cnp.PyArray_ITEMSIZE(array)
+
+
 cdef bint apart(object a, object b) noexcept:
-    # Whether two contiguous arrays share no memory.
-    cdef const char* first = <const char*> cnp.PyArray_DATA(a)
-    cdef const char* second = <const char*> cnp.PyArray_DATA(b)
-    return first + cnp.PyArray_NBYTES(a) <= second or second + cnp.PyArray_NBYTES(b) <= first
+    # Whether two arrays whose axes go upwards lie in memory one after the other.
+    return end_of(a) <= <const char*> cnp.PyArray_DATA(b) \
+        or end_of(b) <= <const char*> cnp.PyArray_DATA(a)
 
 
 cdef bint alike(object a, object b) noexcept:
-    # Whether two plain arrays have one type and shape, and are the same memory or share none.
+    # Whether two arrays have one type and shape, and are the same memory or share none.
     cdef int i
+    cdef bint same = cnp.PyArray_DATA(a) == cnp.PyArray_DATA(b)
     if cnp.PyArray_TYPE(a) != cnp.PyArray_TYPE(b) or cnp.PyArray_NDIM(a) != cnp.PyArray_NDIM(b):
         return False
     for i in range(cnp.PyArray_NDIM(a)):
         if cnp.PyArray_DIM(a, i) != cnp.PyArray_DIM(b, i):
             return False
-    return cnp.PyArray_DATA(a) == cnp.PyArray_DATA(b) or apart(a, b)
+        same &= (cnp.PyArray_STRIDE(a, i) == cnp.PyArray_STRIDE(b, i)
+                 or cnp.PyArray_DIM(a, i) == 1)
+    return same or apart(a, b)
 
 
 cdef bint is_plain_out(object out, object array) noexcept:
     # Whether a result like a plain `array` can be written to `out`, which may be None.
     return out is None or (is_plain(out) and cnp.PyArray_ISWRITEABLE(out) and alike(out, array))
+
+
+cdef bint is_matrix_out(object out, object array) noexcept:
+    # The same for logits that may be an open matrix.
+    return out is None or (is_plain_matrix(out) and cnp.PyArray_ISWRITEABLE(out)
+                           and alike(out, array))
 
 
 cdef enum Unit:
@@ -183,12 +224,12 @@ cdef int plain_reduction(object name) noexcept:
 
 
 cdef tuple plain_pair(object out, object logits):
-    # Where gradient and Hessian go, if to two plain arrays or, both None, to new ones; else None.
+    # Where gradient and Hessian go, if to two arrays or, both None, to new ones; else None.
     if out is None:
         return (None, None)
     if type(out) is not tuple or len(out) != 2 or out[0] is None or out[1] is None:
         return None
-    if is_plain_out(out[0], logits) and is_plain_out(out[1], logits) and apart(out[0], out[1]):
+    if is_matrix_out(out[0], logits) and is_matrix_out(out[1], logits) and apart(out[0], out[1]):
         return out
     return None
 
@@ -200,6 +241,8 @@ cdef bint spared(object array, object grad, object hess) noexcept:
 
 
 cdef object like(object array):
+    if not cnp.PyArray_ISCARRAY_RO(array):
+        return PyArray_NewLikeArray(<cnp.ndarray> array, cnp.NPY_KEEPORDER, NULL, 0)
     return cnp.PyArray_EMPTY(cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array),
                              cnp.PyArray_TYPE(array), 0)
 
@@ -221,7 +264,7 @@ cdef object reduced(int reduction, object values, double total, double divisor, 
 cdef object plain_result(int want, object value, object grad, object hess):
     if want == VALUE:
         return value
-    if want == GRAD:
+    if want == GRAD or want == PRODUCT:
         return grad
     return (grad, hess) if want & HESS else (value, grad)
 
@@ -242,7 +285,8 @@ cdef Unit plain_unit(object array) noexcept:
         return in_unit_range(<const float*> data, n)
 
 
-def plain_element_loss(int loss, frozenset own, logits, target, int want, out, dict options):
+def plain_element_loss(int loss, frozenset own, logits, target, int want, out, dict options,
+                       v=None):
     """Return what a loss's methods do, or None if the call is not a plain one.
 
     `loss` is one of POINTWISE_LOSSES, `own` what options it has beside those of every loss.
@@ -269,6 +313,8 @@ def plain_element_loss(int loss, frozenset own, logits, target, int want, out, d
             return None
         grad, hess = pair
     elif not is_plain_out(out, logits):
+        return None
+    if want & PRODUCT and not (is_plain_float(v) and alike(v, logits) and spared(v, grad, None)):
         return None
     if n == 0 or not (grad is None or alike(grad, target)) or \
             not (hess is None or alike(hess, target)):
@@ -324,12 +370,14 @@ def plain_element_loss(int loss, frozenset own, logits, target, int want, out, d
         return None
     a.hard = unit == HARD
     a.scale = 1.0 / divisor if reduction == MEAN else 1.0
-    if want & (GRAD | HESS):
+    if want & (GRAD | HESS | PRODUCT):
         grad = like(logits) if grad is None else grad
         flat_array(grad, &a.grad)
     if want & HESS:
         hess = like(logits) if hess is None else hess
         flat_array(hess, &a.hess)
+    if want & PRODUCT:
+        flat_array(v, &a.v)
     values = None
     a.sums = NULL
     if want & VALUE and reduction == NONE:
@@ -351,9 +399,20 @@ cdef void classes_last(object array, Geometry* g, Array3* a):
     g.k = cnp.PyArray_DIM(array, nd - 1)
     g.outer = cnp.PyArray_SIZE(array) // g.k if g.k > 0 else 0
     g.inner = 1
+    strides_of(array, a)
+
+
+cdef void strides_of(object array, Array3* a):
+    # The classes being last; more than one axis before them only if all are contiguous.
+    cdef int last = cnp.PyArray_NDIM(array) - 1
     a.data = cnp.PyArray_DATA(array)
-    a.outer, a.k, a.inner = g.k, 1, 1
+    a.inner = 1
     a.divisor = 1
+    if cnp.PyArray_ISCARRAY_RO(array):
+        a.outer, a.k = cnp.PyArray_DIM(array, last), 1
+    else:
+        a.outer = cnp.PyArray_STRIDE(array, 0) // cnp.PyArray_ITEMSIZE(array)
+        a.k = cnp.PyArray_STRIDE(array, 1) // cnp.PyArray_ITEMSIZE(array)
 
 
 def plain_softmax_family(int op, x, axis, out):
@@ -489,12 +548,12 @@ cdef bint plain_options(dict options, frozenset own, object logits, object grad,
     return True
 
 
-def plain_row_loss(int op, frozenset own, logits, target, int want, out, dict options):
+def plain_row_loss(int op, frozenset own, logits, target, int want, out, dict options, v=None):
     """Return what a loss's methods do, or None if the call is not a plain one.
 
     `op` is one of ROW_LOSSES, `own` what options it has beside those of every loss.
     """
-    if not is_plain_float(logits):
+    if not is_plain_matrix(logits):
         return None
     cdef bint wide = cnp.PyArray_TYPE(logits) == cnp.NPY_DOUBLE
     cdef int nd = cnp.PyArray_NDIM(logits)
@@ -514,7 +573,10 @@ def plain_row_loss(int op, frozenset own, logits, target, int want, out, dict op
         if pair is None:
             return None
         grad, hess = pair
-    elif not is_plain_out(out, logits):
+    elif not is_matrix_out(out, logits):
+        return None
+    if want & PRODUCT and not (is_plain_matrix(v) and alike(v, logits)
+                               and spared(v, grad, None)):
         return None
     a.labels = NULL
     a.probabilities.data = a.grad.data = a.hess.data = a.v.data = NULL
@@ -546,9 +608,7 @@ def plain_row_loss(int op, frozenset own, logits, target, int want, out, dict op
     else:
         if a.ignore >= 0 or not in_unit_interval(target):
             return None
-        a.probabilities = a.x
-        a.probabilities.data = cnp.PyArray_DATA(target)
-        a.probabilities.divisor = 1
+        strides_of(target, &a.probabilities)
     values = None
     if n > STACK_ROWS or reduction == NONE:
         values = cnp.PyArray_EMPTY(nd - 1, cnp.PyArray_DIMS(logits),
@@ -568,15 +628,16 @@ def plain_row_loss(int op, frozenset own, logits, target, int want, out, dict op
             return None
     a.scale = 1.0 / divisor if reduction == MEAN else 1.0
     a.value = room if want & VALUE else NULL
-    if want & (GRAD | HESS):
+    if want & (GRAD | HESS | PRODUCT):
         grad = like(logits) if grad is None else grad
-        a.grad = a.x
-        a.grad.divisor = 1
-        a.grad.data = cnp.PyArray_DATA(grad)
+        strides_of(grad, &a.grad)
     if want & HESS:
         hess = like(logits) if hess is None else hess
-        a.hess = a.grad
-        a.hess.data = cnp.PyArray_DATA(hess)
+        strides_of(hess, &a.hess)
+    if want & PRODUCT:
+        strides_of(v, &a.v)
+    if op == CROSS_ENTROPY:
+        bring_together(&a.g, &a.x, &a.grad, logits, grad)
     state = release(3.0 * a.g.outer * a.g.k)
     if op == CROSS_ENTROPY:
         xent_run(&a, wide)
