@@ -494,8 +494,8 @@ cdef inline bint rows_are_near(const Array3* a, const Geometry* g) noexcept nogi
 
 
 cdef inline bint are_short_runs(const Array3* a, const Geometry* g) noexcept nogil:
-    # Whether, besides, each is a single chunk that need not be divided by the temperature.
-    return g.k <= CHUNK * LANES and a.divisor == 1 and rows_are_near(a, g)
+    # Whether, besides, each is a single chunk.
+    return g.k <= CHUNK * LANES and rows_are_near(a, g)
 
 
 cdef inline const real* near_row(const real* x, const Array3* a, const Geometry* g,
@@ -589,7 +589,7 @@ cdef void sweep_section(const real* x, const Span* xs, const Tile* tile, Py_ssiz
         start = chunk * CHUNK
         run = run_of(x, xs, tile, k, chunk, &count, b)
         to = out + os.lane[0] + start * LANES if os.unit else b
-        sweep_run(run, count, masked - start * LANES, centre, low, magic, anchor,
+        sweep_run(run, count, 1.0, masked - start * LANES, centre, low, magic, anchor,
                   ahead + start * LANES if ahead != NULL else NULL, top,
                   to if out != NULL else NULL, b, pending, chunk == first, folded,
                   total if folded else sums, lost if folded else rests)
@@ -654,7 +654,9 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
     cdef const real* ahead
     cdef fastce_pending* pending
     # (A shortcut: the same sums without Spans.)
-    cdef bint direct = not far and are_short_runs(xa, g) and (out == NULL or are_short_runs(oa, g))
+    cdef bint direct = (not far and are_short_runs(xa, g)
+                        and (FASTCE_HAS_EXP_LANES or xa.divisor == 1)
+                        and (out == NULL or are_short_runs(oa, g)))
     cdef real found
     cdef real* top
     if layout is many:
@@ -676,9 +678,10 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
             masked = target[r] if target != NULL else <Py_ssize_t> -1
             pending = &pile.row[r] if pile != NULL and r < pile.count else NULL
             if direct:
-                sweep_run(x + tile.first * g.k, g.k, masked, <real> 0.0, low[r], magic[r],
-                          anchor[r], ahead, top, out + tile.first * g.k if out != NULL else NULL,
-                          <real*> NULL, pending, True, True, &total[r], &lost[r])
+                sweep_run(x + tile.first * g.k, g.k, xa.divisor, masked, <real> 0.0, low[r],
+                          magic[r], anchor[r], ahead, top,
+                          out + tile.first * g.k if out != NULL else NULL, <real*> NULL, pending,
+                          True, True, &total[r], &lost[r])
             else:
                 sweep_row(x, xa, g, &tile, masked, centre[r], low[r], magic[r], anchor[r], ahead,
                           top, out, oa, pending, &total[r], &lost[r])

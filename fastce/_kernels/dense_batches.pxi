@@ -240,7 +240,8 @@ cdef inline void batch_costs(const Xent* a, const Tile* batch, const Coefficient
     cdef Span xs
     cdef Span cs
     cdef Tile tile
-    cdef bint direct = FASTCE_HAS_EXP_LANES and of.given == NULL and are_short_runs(&a.x, &a.g)
+    cdef bint direct = (FASTCE_HAS_EXP_LANES and of.given == NULL and a.x.divisor == 1
+                        and are_short_runs(&a.x, &a.g))
     cdef real total, lost
     nowhere(&cs)
     fill_lanes(masked_c, <real> 0.0)

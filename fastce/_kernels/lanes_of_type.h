@@ -204,12 +204,13 @@ static inline void OF(fastce_finish)(const fastce_pending *row)
 
 /* `sweep_run` of tiles.pxi, the anchor taken off and the centre 0; meanwhile as much is written of
  * the row that is pending, if one is, and `top`, unless it is NULL, becomes the largest of itself
- * and `count` items ahead. */
-static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_t masked, REAL low,
-                                        REAL magic, REAL anchor, const REAL *ahead, REAL *top,
-                                        REAL *out, fastce_pending *pending, int folded,
-                                        REAL *total, REAL *lost)
+ * and `count` items ahead, which are not divided. */
+static inline __attribute__((always_inline)) void OF(fastce_sweep_items)(
+    const bool divided, const REAL *x, ptrdiff_t count, REAL divisor, ptrdiff_t masked, REAL low,
+    REAL magic, REAL anchor, const REAL *ahead, REAL *top, REAL *out, fastce_pending *pending,
+    int folded, REAL *total, REAL *lost)
 {
+    const VEC by = OP(set1)(divisor);
     const REAL *waits = pending ? (const REAL *) pending->e : NULL;
     REAL *goes = pending ? (REAL *) pending->out : NULL;
     ptrdiff_t done = pending ? pending->done : 0;
@@ -251,7 +252,8 @@ static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_
                 ptrdiff_t at[GROUP];
                 for (int u = 0; u < GROUP; u++) {
                     at[u] = (v + u / 2) * WIDTH + u % 2 * FASTCE_LANES;
-                    e[u] = OP(max)(least, OP(loadu)(x + i + at[u]));
+                    e[u] = OP(loadu)(x + i + at[u]);
+                    e[u] = OP(max)(least, divided ? OP(div)(e[u], by) : e[u]);
                 }
                 OF(fastce_exps)(GROUP, e, base);
                 for (int u = 0; u < GROUP; u++)
@@ -271,9 +273,13 @@ static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_
             const uint64_t kept = fastce_kept(rest, masked - i);
             for (int v = 0; v < FASTCE_LANES / WIDTH; v++) {
                 const ptrdiff_t l = WIDTH * v, m = l + FASTCE_LANES;
-                VEC e[2] = {
-                    OP(max)(least, OP(mask_loadu)(least, (MASK) (kept >> l), x + i + l)),
-                    OP(max)(least, OP(mask_loadu)(least, (MASK) (kept >> m), x + i + m))};
+                VEC e[2];
+                for (int u = 0; u < 2; u++) {
+                    const ptrdiff_t at = u ? m : l;
+                    const MASK some = (MASK) (kept >> at);
+                    e[u] = OP(mask_loadu)(least, some, x + i + at);
+                    e[u] = OP(max)(least, divided ? OP(mask_div)(least, some, e[u], by) : e[u]);
+                }
                 OF(fastce_exps)(2, e, base);
                 OP(mask_storeu)(to + l, (MASK) (used >> l), e[0]);
                 OP(mask_storeu)(to + m, (MASK) (used >> m), e[1]);
@@ -304,6 +310,39 @@ static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, ptrdiff_
         OP(storeu)(total + WIDTH * v, s[v]);
         OP(storeu)(lost + WIDTH * v, q[v]);
     }
+}
+
+static __attribute__((noinline)) void OF(fastce_sweep_plain)(
+    const REAL *x, ptrdiff_t count, ptrdiff_t masked, REAL low, REAL magic, REAL anchor,
+    const REAL *ahead, REAL *top, REAL *out, fastce_pending *pending, int folded, REAL *total,
+    REAL *lost)
+{
+    OF(fastce_sweep_items)(false, x, count, 1, masked, low, magic, anchor, ahead, top, out,
+                           pending, folded, total, lost);
+}
+
+static __attribute__((noinline)) void OF(fastce_sweep_divided)(
+    const REAL *x, ptrdiff_t count, REAL divisor, ptrdiff_t masked, REAL low, REAL magic,
+    REAL anchor, const REAL *ahead, REAL *top, REAL *out, fastce_pending *pending, int folded,
+    REAL *total, REAL *lost)
+{
+    OF(fastce_sweep_items)(true, x, count, divisor, masked, low, magic, anchor, ahead, top, out,
+                           pending, folded, total, lost);
+}
+
+/* (Two functions: one with both loops is slower.) */
+static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, REAL divisor,
+                                        ptrdiff_t masked, REAL low, REAL magic, REAL anchor,
+                                        const REAL *ahead, REAL *top, REAL *out,
+                                        fastce_pending *pending, int folded, REAL *total,
+                                        REAL *lost)
+{
+    if (divisor == 1)
+        OF(fastce_sweep_plain)(x, count, masked, low, magic, anchor, ahead, top, out, pending,
+                               folded, total, lost);
+    else
+        OF(fastce_sweep_divided)(x, count, divisor, masked, low, magic, anchor, ahead, top, out,
+                                 pending, folded, total, lost);
 }
 
 /* sigmoid(x) of vecmath.pxd, which names the constants, of `count` vectors in their place. */
