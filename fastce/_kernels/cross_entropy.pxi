@@ -741,17 +741,21 @@ cdef inline bint by_index(const Xent* a) noexcept nogil:
     return a.labels != NULL and a.hess.data == NULL and a.v.data == NULL
 
 
-cdef inline bint in_batches(const Xent* a) noexcept nogil:
+cdef inline bint in_batches(const Xent* a, const Work* work) noexcept nogil:
     # Whether batches of rows will do, and not only tiles.
     if a.v.data != NULL:
         return a.labels != NULL and a.smoothing == 0
-    return a.probabilities.data == NULL or a.weight == NULL
+    return a.probabilities.data == NULL or a.weight == NULL \
+        or (work.beside and are_fused_dense(a))
 
 
 cdef inline void xent_batch(const Xent* a, const Tile* batch, void* room, TopsAhead* tops_ahead,
                             real kind, layout how) noexcept nogil:
     if layout is many and by_index(a) and are_fused(&a.g, a.weight, a.smoothing):
         few_batch(a, batch, kind)
+    elif layout is many and are_fused_dense(a) and (
+            not by_index(a) or (a.weight != NULL and a.smoothing != 0)):
+        few_dense_batch(a, batch, kind)
     elif by_index(a):
         index_batch(a, batch, room, tops_ahead, kind, how)
     elif a.v.data != NULL:
@@ -766,7 +770,7 @@ cdef inline void xent_number(const Xent* a, const Work* work, Py_ssize_t t, int 
     cdef Tile tile
     cdef void* room = room_of(work, thread)
     cdef TopsAhead* tops_ahead
-    if not in_batches(a):
+    if not in_batches(a, work):
         tile = tile_number(&a.g, t, work.beside)
         if wide:
             xent_tile[double](a, &tile, 0)
@@ -789,16 +793,17 @@ cdef inline void xent_number(const Xent* a, const Work* work, Py_ssize_t t, int 
 cdef void xent_run(const Xent* a, bint wide) noexcept nogil:
     cdef Work work = work_on(&a.g, &a.x, &a.grad, wide)
     cdef Py_ssize_t t
-    if not in_batches(a):
+    if not in_batches(a, &work):
         work.count = tile_count(&a.g, work.beside)
         work.threads = team(<double> a.g.outer * a.g.k * a.g.inner, work.count)
-    elif by_index(a) and (a.smoothing == 0
-                          or (work.beside and are_fused(&a.g, a.weight, a.smoothing))):
+    elif work.beside and are_fused_dense(a):
+        pass
+    elif by_index(a) and a.smoothing == 0:
         make_room(&work, &a.g, &a.grad, wide)
     else:
         # Single numbers are written into the results afterwards.
         work.streamed = False
-    if in_batches(a) and by_index(a):
+    if in_batches(a, &work) and by_index(a):
         look_ahead(&work, &a.g, &a.x, &a.grad, wide)
     if work.threads == 1:
         for t in range(work.count):

@@ -54,6 +54,12 @@ typedef struct {
     double factor[FASTCE_LANES], factor_low[FASTCE_LANES];  /* of the gradient: see store_few */
     double shift[FASTCE_LANES], at_target[FASTCE_LANES];
     double run[(FASTCE_FEW + 1) * FASTCE_LANES];            /* row after row */
+    /* Where every class has a coefficient w_t [j = t] + c_factor c_j + share, or the Hessian's
+     * diagonal is asked for: */
+    int dense, curved;                  /* whether there are c_j or a share; the Hessian's diagonal */
+    const void *c;                      /* the c_j as the logits are in e; or NULL */
+    double c_factor;
+    FASTCE_ALIGNED double hess[FASTCE_FEW * FASTCE_LANES];  /* also room for c */
 } fastce_few;
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) \
@@ -457,6 +463,8 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
                         lost) ((void) (product))
 #define fastce_few_batch_d(few, steps) ((void) 0)
 #define fastce_few_batch_f(few, steps) ((void) 0)
+#define fastce_few_dense_d(few, steps) ((void) 0)
+#define fastce_few_dense_f(few, steps) ((void) 0)
 #define fastce_few_run_d(few, steps) ((void) 0)
 #define fastce_few_run_f(few, steps) ((void) 0)
 #define fastce_few_planes_d(few, steps, out, between, streamed) ((void) 0)

@@ -111,8 +111,7 @@ cdef inline void store_few(fastce_few* few, real* out, const Array3* oa, const G
             for l in range(LANES):
                 y = e[i * LANES + l] * factor[l] + (e[i * LANES + l] * factor_low[l] + shift[l])
                 e[i * LANES + l] = at_target[l] if step_of_target[l] == <real> i else y
-        keep_done(<const real*> out, &span, batch, 0, batch.steps, target, e)
-        store(out, &span, batch, 0, batch.steps, <const real*> e)
+        store_but_done(out, oa, g, batch, target, e)
 
 
 cdef void few_batch(const Xent* a, const Tile* batch, real kind) noexcept nogil:
@@ -174,3 +173,93 @@ cdef void few_batch(const Xent* a, const Tile* batch, real kind) noexcept nogil:
         write_run(grad + batch.first * a.g.k, <const real*> few.run, batch)
     elif few.derived:
         store_few(&few, grad, &a.grad, &a.g, batch, target, in_run)
+
+
+cdef inline bint are_fused_dense(const Xent* a) noexcept nogil:
+    # Whether few_dense_batch will do for a tile of many rows.
+    return FASTCE_HAS_EXP_LANES and a.g.k <= FASTCE_FEW and a.v.data == NULL
+
+
+cdef inline void weigh_classes(const real* weight, Py_ssize_t steps, real factor, real share,
+                               real* c) noexcept nogil:
+    # c = weight (factor c + share), for many rows.
+    cdef Py_ssize_t i, l
+    for i in range(steps):
+        for l in range(LANES):
+            c[i * LANES + l] = weight[i] * (factor * c[i * LANES + l] + share)
+
+
+cdef void few_dense_batch(const Xent* a, const Tile* batch, real kind) noexcept nogil:
+    # dense_batch with AVX-512. (Class weights and label smoothing together also make it.)
+    cdef const real* x = <const real*> a.x.data
+    cdef real* value = <real*> a.value
+    cdef real* grad = <real*> a.grad.data
+    cdef real* hess = <real*> a.hess.data
+    cdef fastce_few few
+    cdef Span span
+    cdef Array3 weights
+    cdef Coefficients of
+    cdef Py_ssize_t target[LANES]
+    cdef real w[LANES]
+    cdef real omega[LANES]
+
+    few.target = NULL
+    few.weight = few.row_weight = NULL
+    if a.labels != NULL:
+        batch_targets(a, batch, target)
+        batch_weights(a, batch, target, w, omega)
+        few.target = target
+        few.weight = <const void*> w if a.weight != NULL else NULL
+    else:
+        memset(target, 0, sizeof(target))
+        if a.row_weight != NULL:
+            fill_lanes(omega, <real> 1.0)
+            memcpy(omega, <const real*> a.row_weight + batch.first, batch.rows * sizeof(real))
+    if a.row_weight != NULL:
+        few.row_weight = <const void*> omega
+    coefficients_of(a, &weights, &of)
+    few.dense = a.probabilities.data != NULL or a.smoothing != 0
+    few.keep, few.share, few.c_factor = 1 - a.smoothing, of.share, of.factor
+    few.z_loss, few.per_logit, few.scale = a.z_loss, 1 / a.temperature, a.scale
+    few.curved = hess != NULL
+    few.derived = grad != NULL
+    few.odd = 0
+    few.ahead = near_tile(x, &a.x, &a.g, batch, LANES, &few.ahead_step)
+    few.result = NULL
+    few.result_step = 0
+    few.cost = NULL
+    if value != NULL:
+        few.cost = few.costs
+    few.c = NULL
+    if of.given != NULL:
+        place(of.given, &a.g, batch, &span)
+        load(<const real*> of.given.data, &span, batch, 0, batch.steps, <real> 0.0,
+             <real*> few.hess)
+        few.c = few.hess
+    if a.probabilities.data != NULL and a.weight != NULL:
+        weigh_classes(<const real*> a.weight, batch.steps, <real> of.factor, <real> of.share,
+                      <real*> few.hess)
+        few.c_factor, few.share = 1, 0
+    place(&a.x, &a.g, batch, &span)
+    load(x, &span, batch, 0, batch.steps, -<real> INFINITY, <real*> few.e)
+    if real is double:
+        fastce_few_dense_d(&few, batch.steps)
+    else:
+        fastce_few_dense_f(&few, batch.steps)
+    if few.odd != 0:
+        leave_to_tiles(a, batch, <const real*> few.target_x, <const real*> few.gaps, target)
+    if value != NULL:
+        store_values(value + batch.first, batch.rows, target, <const real*> few.costs)
+    if few.derived:
+        store_but_done(grad, &a.grad, &a.g, batch, target, <real*> few.e)
+    if few.curved:
+        store_but_done(hess, &a.hess, &a.g, batch, target, <real*> few.hess)
+
+
+cdef inline void store_but_done(real* out, const Array3* oa, const Geometry* g, const Tile* batch,
+                                const Py_ssize_t* target, real* b) noexcept nogil:
+    # The inverse of `load` for many rows of few classes, but nothing where the target is DONE.
+    cdef Span span
+    place(oa, g, batch, &span)
+    keep_done(<const real*> out, &span, batch, 0, batch.steps, target, b)
+    store(out, &span, batch, 0, batch.steps, <const real*> b)

@@ -685,9 +685,9 @@ static inline __attribute__((always_inline)) VEC OF(fastce_few_gaps)(const REAL 
 }
 
 /* x = e_j, their sums but for the target, which start at an anchor each, and e and what rounding it
- * lost of the target, whose logit is y. */
+ * lost of the target, whose logit is y, and is masked already unless it is `found` here. */
 static inline __attribute__((always_inline)) void OF(fastce_few_exps)(
-    int count, REAL *x, ptrdiff_t steps, const VEC *target, const VEC *y, const VEC *least,
+    const bool found, int count, REAL *x, ptrdiff_t steps, const VEC *target, const VEC *y, const VEC *least,
     const VEC *base, const VEC *anchor, const fastce_few *few, ptrdiff_t lane, VEC *total,
     VEC *lost, VEC *e, VEC *e_low)
 {
@@ -700,6 +700,10 @@ static inline __attribute__((always_inline)) void OF(fastce_few_exps)(
         EACH if (ahead) __builtin_prefetch(ahead + i * few->ahead_step + lane + WIDTH * v);
         EACH if (result) __builtin_prefetch(result + i * few->result_step + lane + WIDTH * v, 1);
         EACH z[v] = OP(max)(least[v], OP(loadu)(x + WIDTH * v));
+        if (found && !EXACT(steps)) {
+            EACH z[v] = OP(mask_mov)(z[v], OP_MASK(cmp)(target[v], step, _CMP_EQ_OQ), least[v]);
+            step = OP(add)(step, one);
+        }
         OF(fastce_exp_pieces)(count, z, base, scale, rest);
         EACH z[v] = OP(fmadd)(scale[v], rest[v], scale[v]);
         EACH OP(storeu)(x + WIDTH * v, z[v]);
@@ -785,6 +789,62 @@ static inline __attribute__((always_inline)) void OF(fastce_few_logs)(
     EACH result[v] = OP(mask3_fmadd)(n[v], OP(set1)(LN2_LOW), result[v], (MASK) ~leads[v]);
 }
 
+/* Of rows with the largest logit m, and `top` the largest of those that are summed, what
+ * choose_anchor and choose_shift in tiles.pxi choose. The centre is taken off x, and off m. */
+static inline __attribute__((always_inline)) void OF(fastce_few_shifts)(
+    int count, REAL *x, ptrdiff_t steps, VEC *m, const VEC *top, VEC *anchor, VEC *centre, VEC *n,
+    VEC *least, VEC *base)
+{
+    const VEC log2e = OP(set1)((REAL) 1.4426950408889634), round = OP(set1)(ROUND);
+    VEC power[2];
+    MASK far[2];
+    EACH far[v] = OP_MASK(cmp)(OP(abs)(m[v]), OP(set1)(FAR), _CMP_GT_OQ);
+    EACH power[v] = OP(max)(OP(mul)(OP(sub)(top[v], m[v]), log2e), OP(set1)(LEAST_POWER));
+    EACH anchor[v] = SHIFT_LEFT(OP(add)(round, OP(add)(power[v], OP(set1)(BIAS))), MANTISSA);
+    EACH anchor[v] = OP(mul)(anchor[v], OP(set1)(256 * RAISED));
+    EACH centre[v] = OP(setzero)();
+    if (far[0] | far[1]) {
+        EACH centre[v] = OP(maskz_mov)(far[v], m[v]);
+        EACH m[v] = OP(mask_mov)(m[v], far[v], OP(setzero)());
+        for (ptrdiff_t i = 0; i < steps * FASTCE_LANES; i += FASTCE_LANES)
+            EACH OP(storeu)(x + i + WIDTH * v, OP(sub)(OP(loadu)(x + i + WIDTH * v), centre[v]));
+    }
+    EACH n[v] = OP(sub)(OP(fmadd)(m[v], log2e, round), round);
+    EACH least[v] = OP(mul)(OP(sub)(n[v], OP(set1)(BIAS + LIFT)), OP(set1)(LN2));
+    EACH base[v] = OP(fnmadd)(n[v], OP(set1)(16), OP(set1)(ROUND + 16 * (BIAS + LIFT)));
+}
+
+/* The sum of all e_j and its inverse, each with what rounding lost. */
+static inline __attribute__((always_inline)) void OF(fastce_few_totals)(
+    int count, const VEC *rest, const VEC *rest_low, const VEC *e, const VEC *e_low, VEC *s,
+    VEC *s_low, VEC *inverse, VEC *inverse_low)
+{
+    const VEC one = OP(set1)(1);
+    EACH s[v] = OF(fastce_sum)(rest[v], e[v], &s_low[v]);
+    EACH s_low[v] = OP(add)(s_low[v], OP(add)(rest_low[v], e_low[v]));
+    EACH inverse[v] = OP(div)(one, s[v]);
+    EACH inverse_low[v] = OP(fnmadd)(inverse[v], s_low[v], OP(fnmadd)(inverse[v], s[v], one));
+    EACH inverse_low[v] = OP(mul)(inverse[v], inverse_low[v]);
+}
+
+/* 1 - p of the class that is not in `rest`. */
+static inline VEC OF(fastce_few_complement)(VEC rest, VEC rest_low, VEC inverse, VEC inverse_low)
+{
+    return OP(fmadd)(rest, inverse,
+                     OP(fmadd)(rest, inverse_low, OP(mul)(rest_low, inverse)));
+}
+
+/* logsumexp */
+static inline __attribute__((always_inline)) void OF(fastce_few_lse)(
+    int count, const VEC *s, const VEC *s_low, const VEC *inverse, const VEC *n,
+    const VEC *centre, VEC *lse)
+{
+    const VEC shift[2] = {OP(set1)(-LIFT), OP(set1)(-LIFT)};
+    OF(fastce_logs)(count, s, inverse, s_low, shift, lse);
+    EACH lse[v] = OP(fmadd)(n[v], OP(set1)(LN2_LOW), lse[v]);
+    EACH lse[v] = OP(add)(OP(fmadd)(n[v], OP(set1)(LN2_HIGH), centre[v]), lse[v]);
+}
+
 /* What index_batch in cross_entropy.pxi makes of rows of few classes, whose logits become the
  * e_j: two vectors of rows at a time, as far as possible in registers. The numbers are those of
  * choose_anchor and choose_shift in tiles.pxi, and of vecmath.pxd. */
@@ -792,16 +852,14 @@ static inline __attribute__((always_inline)) void OF(fastce_few_vectors)(
     fastce_few *few, ptrdiff_t steps, ptrdiff_t lane)
 {
     enum { count = 2 };
-    const VEC log2e = OP(set1)((REAL) 1.4426950408889634), zero = OP(setzero)();
-    const VEC round = OP(set1)(ROUND), raise = OP(set1)(BIAS + LIFT), one = OP(set1)(1);
-    const VEC z_loss = OP(set1)((REAL) few->z_loss);
+    const VEC zero = OP(setzero)(), one = OP(set1)(1), z_loss = OP(set1)((REAL) few->z_loss);
     const VEC share = OP(set1)((REAL) few->share);
     const bool smooth = few->smooth;
     REAL *x = (REAL *) few->e + lane;
     VEC target[2], target_x[2], top[2], m[2], anchor[2], least[2], base[2], centre[2], n[2], y[2];
     VEC rest[2], rest_low[2], e[2], e_low[2], s[2], s_low[2], inverse[2], inverse_low[2];
     VEC w[2], cost[2], lse[2], pull[2], h[2], gaps[2], level[2];
-    MASK ignored[2], far[2], leads[2];
+    MASK ignored[2], leads[2];
     EACH target[v] = OF(fastce_numbers)(few->target + lane + WIDTH * v);
     EACH ignored[v] = SIGN_MASK(target[v]);
     EACH OP(storeu)((REAL *) few->step_of_target + lane + WIDTH * v, target[v]);
@@ -812,22 +870,8 @@ static inline __attribute__((always_inline)) void OF(fastce_few_vectors)(
 
     EACH m[v] = OP(max)(target_x[v], top[v]);
     EACH leads[v] = OP_MASK(cmp)(target_x[v], m[v], _CMP_EQ_OQ);
-    EACH far[v] = OP_MASK(cmp)(OP(abs)(m[v]), OP(set1)(FAR), _CMP_GT_OQ);
-    EACH top[v] = OP(max)(OP(mul)(OP(sub)(top[v], m[v]), log2e), OP(set1)(LEAST_POWER));
-    EACH anchor[v] = SHIFT_LEFT(OP(add)(round, OP(add)(top[v], OP(set1)(BIAS))), MANTISSA);
-    EACH anchor[v] = OP(mul)(anchor[v], OP(set1)(256 * RAISED));
-    EACH centre[v] = zero;
-    EACH y[v] = target_x[v];
-    if (far[0] | far[1]) {
-        EACH centre[v] = OP(maskz_mov)(far[v], m[v]);
-        EACH m[v] = OP(mask_mov)(m[v], far[v], zero);
-        EACH y[v] = OP(sub)(y[v], centre[v]);
-        for (ptrdiff_t i = 0; i < steps * FASTCE_LANES; i += FASTCE_LANES)
-            EACH OP(storeu)(x + i + WIDTH * v, OP(sub)(OP(loadu)(x + i + WIDTH * v), centre[v]));
-    }
-    EACH n[v] = OP(sub)(OP(fmadd)(m[v], log2e, round), round);
-    EACH least[v] = OP(mul)(OP(sub)(n[v], raise), OP(set1)(LN2));
-    EACH base[v] = OP(fnmadd)(n[v], OP(set1)(16), OP(set1)(ROUND + 16 * (BIAS + LIFT)));
+    OF(fastce_few_shifts)(count, x, steps, m, top, anchor, centre, n, least, base);
+    EACH y[v] = OP(sub)(target_x[v], centre[v]);
     if (smooth) {
         EACH h[v] = OP(mask_mov)(OP(mul)(n[v], OP(set1)(LN2_HIGH)), leads[v], y[v]);
         EACH gaps[v] = OF(fastce_few_gaps)(x + WIDTH * v, steps, target[v], h[v], y[v]);
@@ -837,13 +881,9 @@ static inline __attribute__((always_inline)) void OF(fastce_few_vectors)(
         EACH few->odd |= OP_MASK(cmp)(OP(sub)(gaps[v], gaps[v]),
                                       OP(sub)(target_x[v], target_x[v]), _CMP_UNORD_Q);
     }
-    OF(fastce_few_exps)(count, x, steps, target, y, least, base, anchor, few, lane, rest, rest_low,
+    OF(fastce_few_exps)(false, count, x, steps, target, y, least, base, anchor, few, lane, rest, rest_low,
                         e, e_low);
-    EACH s[v] = OF(fastce_sum)(rest[v], e[v], &s_low[v]);
-    EACH s_low[v] = OP(add)(s_low[v], OP(add)(rest_low[v], e_low[v]));
-    EACH inverse[v] = OP(div)(one, s[v]);
-    EACH inverse_low[v] = OP(fnmadd)(inverse[v], s_low[v], OP(fnmadd)(inverse[v], s[v], one));
-    EACH inverse_low[v] = OP(mul)(inverse[v], inverse_low[v]);
+    OF(fastce_few_totals)(count, rest, rest_low, e, e_low, s, s_low, inverse, inverse_low);
 
     EACH w[v] = few->weight ? OP(loadu)((const REAL *) few->weight + lane + WIDTH * v) : one;
     EACH pull[v] = lse[v] = zero;       /* (lse for the compiler, which warns) */
@@ -852,10 +892,7 @@ static inline __attribute__((always_inline)) void OF(fastce_few_vectors)(
         EACH w[v] = OP(add)(OP(set1)((REAL) few->keep), share);
     }
     if (few->z_loss != 0) {
-        const VEC shift[2] = {OP(set1)(-LIFT), OP(set1)(-LIFT)};
-        OF(fastce_logs)(count, s, inverse, s_low, shift, lse);
-        EACH lse[v] = OP(fmadd)(n[v], OP(set1)(LN2_LOW), lse[v]);
-        EACH lse[v] = OP(add)(OP(fmadd)(n[v], OP(set1)(LN2_HIGH), centre[v]), lse[v]);
+        OF(fastce_few_lse)(count, s, s_low, inverse, n, centre, lse);
         EACH pull[v] = OP(fmadd)(OP(add)(z_loss, z_loss), lse[v], pull[v]);
     }
     if (few->derived) EACH {
@@ -866,9 +903,8 @@ static inline __attribute__((always_inline)) void OF(fastce_few_vectors)(
         omega = OP(maskz_mul)((MASK) ~ignored[v], omega, OP(set1)((REAL) few->per_logit));
         VEC weighted = few->weight || smooth ? OF(fastce_times)(omega, w[v]) : omega;
         /* (0.0 - : a weight of 0 gives no -0.0) */
-        const VEC other = OP(fmadd)(rest[v], inverse[v],
-                                    OP(fmadd)(rest[v], inverse_low[v],
-                                              OP(mul)(rest_low[v], inverse[v])));
+        const VEC other = OF(fastce_few_complement)(rest[v], rest_low[v], inverse[v],
+                                                    inverse_low[v]);
         VEC at_target = OP(fnmadd)(weighted, other, zero);
         if (smooth || few->z_loss != 0) {
             pull[v] = OP(mul)(omega, pull[v]);
@@ -949,6 +985,193 @@ static inline void OF(fastce_few_batch)(fastce_few *few, ptrdiff_t steps)
     else
         for (ptrdiff_t lane = 0; lane < FASTCE_LANES; lane += 2 * WIDTH)
             OF(fastce_few_vectors)(few, steps, lane);
+}
+
+/* The largest logits, the largest but those, and the first steps of those. NaN is passed over. */
+static inline __attribute__((always_inline)) void OF(fastce_few_largest)(
+    int count, const REAL *x, ptrdiff_t steps, VEC *at, VEC *m, VEC *second)
+{
+    const VEC one = OP(set1)(1);
+    VEC y[2], step = OP(setzero)();
+    MASK higher[2];
+    EACH at[v] = step;
+    EACH m[v] = second[v] = OP(set1)(-INFINITY);
+    for (ptrdiff_t i = 0; i < steps; i++, x += FASTCE_LANES, step = OP(add)(step, one)) {
+        EACH y[v] = OP(loadu)(x + WIDTH * v);
+        EACH higher[v] = OP_MASK(cmp)(y[v], m[v], _CMP_GT_OQ);
+        EACH second[v] = OP(max)(OP(mask_mov)(y[v], higher[v], m[v]), second[v]);
+        EACH at[v] = OP(mask_mov)(at[v], higher[v], step);
+        EACH m[v] = OP(mask_mov)(m[v], higher[v], y[v]);
+    }
+}
+
+/* What dense_batch in dense_batches.pxi makes of rows of few classes, as fastce_few_vectors. As
+ * -log p_j = (m - x_j) + (-log p of the largest), all costs are sums of what is not negative. */
+static inline __attribute__((always_inline)) void OF(fastce_dense_vectors)(
+    fastce_few *few, ptrdiff_t steps, ptrdiff_t lane)
+{
+    enum { count = 2 };
+    const VEC zero = OP(setzero)(), one = OP(set1)(1), z_loss = OP(set1)((REAL) few->z_loss);
+    const VEC share = OP(set1)((REAL) few->share), c_factor = OP(set1)((REAL) few->c_factor);
+    const bool by_target = few->target, dense = few->dense, curved = few->curved;
+    REAL *x = (REAL *) few->e + lane, *hess = (REAL *) few->hess + lane;
+    const REAL *c = few->c ? (const REAL *) few->c + lane : NULL;
+    VEC target[2], at[2], m[2], y[2], second[2], anchor[2], least[2], base[2], centre[2], n[2];
+    VEC rest[2], rest_low[2], e[2], e_low[2], s[2], s_low[2], inverse[2], inverse_low[2];
+    VEC w[2], target_x[2], cost[2], sum_c[2], top_c[2], lse[2], pull[2], step;
+    MASK ignored[2] = {0, 0};
+
+    EACH target[v] = OP(set1)(-1);
+    EACH w[v] = target_x[v] = zero;
+    if (by_target) {
+        EACH target[v] = OF(fastce_numbers)(few->target + lane + WIDTH * v);
+        EACH ignored[v] = SIGN_MASK(target[v]);
+        EACH w[v] = few->weight ? OP(loadu)((const REAL *) few->weight + lane + WIDTH * v) : one;
+        EACH w[v] = OP(mul)(w[v], OP(set1)((REAL) few->keep));
+        for (ptrdiff_t i = 0; (ignored[0] | ignored[1]) && i < steps; i++)
+            EACH OP(mask_storeu)(x + i * FASTCE_LANES + WIDTH * v, ignored[v], zero);
+    }
+    OF(fastce_few_largest)(count, x, steps, at, m, second);
+    EACH OP(storeu)((REAL *) few->target_x + lane + WIDTH * v, m[v]);
+    EACH y[v] = m[v];
+    OF(fastce_few_shifts)(count, x, steps, m, second, anchor, centre, n, least, base);
+    EACH y[v] = OP(sub)(y[v], centre[v]);
+
+    /* Sums over all classes, cost; and without the largest, sum_c. */
+    EACH cost[v] = sum_c[v] = top_c[v] = zero;
+    if (dense || (by_target && few->cost)) {
+        VEC four[2], four_c[2], cost_low[2], low_c[2], lost, k[2], gap[2];
+        EACH cost_low[v] = low_c[v] = four[v] = four_c[v] = step = zero;
+        for (ptrdiff_t i = 0; i < steps; i++, step = OP(add)(step, one)) {
+            EACH gap[v] = OP(sub)(y[v], OP(loadu)(x + i * FASTCE_LANES + WIDTH * v));
+            if (by_target)
+                EACH target_x[v] = OP(mask_mov)(
+                    target_x[v], OP_MASK(cmp)(target[v], step, _CMP_EQ_OQ), gap[v]);
+            if (!dense)
+                continue;
+            EACH k[v] = c ? OP(fmadd)(c_factor, OP(loadu)(c + i * FASTCE_LANES + WIDTH * v), share)
+                          : share;
+            EACH four[v] = OP(fmadd)(k[v], gap[v], four[v]);
+            EACH {
+                const MASK hit = OP_MASK(cmp)(at[v], step, _CMP_EQ_OQ);
+                top_c[v] = OP(mask_mov)(top_c[v], hit, k[v]);
+                four_c[v] = OP(mask_add)(four_c[v], (MASK) ~hit, four_c[v], k[v]);
+            }
+            if (i % 4 == 3 || i == steps - 1) {
+                EACH {
+                    cost[v] = OF(fastce_sum)(cost[v], four[v], &lost);
+                    cost_low[v] = OP(add)(cost_low[v], lost);
+                    sum_c[v] = OF(fastce_sum)(sum_c[v], four_c[v], &lost);
+                    low_c[v] = OP(add)(low_c[v], lost);
+                    four[v] = four_c[v] = zero;
+                }
+            }
+        }
+        EACH cost[v] = OP(add)(cost[v], cost_low[v]);
+        EACH sum_c[v] = OP(add)(sum_c[v], low_c[v]);
+    }
+    EACH OP(storeu)((REAL *) few->gaps + lane + WIDTH * v, cost[v]);
+    EACH few->odd |= OP_MASK(cmp)(OP(sub)(cost[v], cost[v]), OP(sub)(y[v], y[v]), _CMP_UNORD_Q);
+
+    OF(fastce_few_exps)(true, count, x, steps, at, y, least, base, anchor, few, lane, rest,
+                        rest_low, e, e_low);
+    OF(fastce_few_totals)(count, rest, rest_low, e, e_low, s, s_low, inverse, inverse_low);
+    EACH pull[v] = lse[v] = zero;
+    if (few->z_loss != 0) {
+        OF(fastce_few_lse)(count, s, s_low, inverse, n, centre, lse);
+        EACH pull[v] = OP(mul)(OP(add)(z_loss, z_loss), lse[v]);
+    }
+    if (few->derived) {
+        VEC slope[2], inner[2], at_top[2], kappa[2], factor[2], factor_low[2], curve[2], curve_top[2];
+        VEC target_slope[2];
+        EACH {
+            const MASK leads = OP_MASK(cmp)(target[v], at[v], _CMP_EQ_OQ);
+            const VEC p = OP(mul)(e[v], inverse[v]);
+            const VEC complement = OF(fastce_few_complement)(rest[v], rest_low[v], inverse[v],
+                                                             inverse_low[v]);
+            const VEC own = OP(mask_add)(top_c[v], leads, top_c[v], w[v]);
+            const VEC other = OP(add)(OP(mask_add)(sum_c[v], (MASK) ~leads, sum_c[v], w[v]),
+                                      pull[v]);
+            slope[v] = OP(set1)((REAL) few->scale);
+            if (few->row_weight)
+                slope[v] = OP(mul)(slope[v],
+                                   OP(loadu)((const REAL *) few->row_weight + lane + WIDTH * v));
+            slope[v] = OP(maskz_mul)((MASK) ~ignored[v], slope[v], OP(set1)((REAL) few->per_logit));
+            /* C p - c = (C - c) p - c (1 - p), and + 0.0: a slope of 0 would give -0.0 */
+            at_top[v] = OP(fmsub)(other, p, OP(mul)(own, complement));
+            at_top[v] = OP(fmadd)(slope[v], at_top[v], zero);
+            kappa[v] = OP(add)(other, own);
+            inner[v] = OP(mul)(slope[v], kappa[v]);
+            factor[v] = OP(mul)(inner[v], inverse[v]);
+            factor_low[v] = OP(fmadd)(inner[v], inverse_low[v],
+                                      OP(fmsub)(inner[v], inverse[v], factor[v]));
+            curve[v] = OP(mul)(slope[v], OP(set1)((REAL) few->per_logit));
+            curve_top[v] = OP(fmadd)(kappa[v], complement, OP(mul)(OP(add)(z_loss, z_loss), p));
+            curve_top[v] = OP(fmadd)(curve[v], OP(mul)(p, curve_top[v]), zero);
+            target_slope[v] = OP(fnmadd)(slope[v], w[v], zero);
+        }
+        step = zero;
+        for (ptrdiff_t i = 0; i < steps; i++, step = OP(add)(step, one))
+            EACH {
+                const ptrdiff_t l = i * FASTCE_LANES + WIDTH * v;
+                const MASK hit = OP_MASK(cmp)(at[v], step, _CMP_EQ_OQ);
+                const VEC ej = OP(loadu)(x + l), p = OP(mul)(ej, inverse[v]);
+                VEC more = zero;
+                if (dense) {
+                    more = c ? OP(fmadd)(c_factor, OP(loadu)(c + l), share) : share;
+                    more = OP(fnmadd)(slope[v], more, zero);
+                }
+                if (by_target)
+                    more = OP(mask_add)(more, OP_MASK(cmp)(target[v], step, _CMP_EQ_OQ), more,
+                                        target_slope[v]);
+                more = OP(fmadd)(ej, factor[v], OP(fmadd)(ej, factor_low[v], more));
+                OP(storeu)(x + l, OP(mask_mov)(more, hit, at_top[v]));
+                if (curved) {
+                    VEC h = OP(mul)(OP(add)(z_loss, z_loss), p);
+                    h = OP(mul)(p, OP(fmadd)(kappa[v], OP(sub)(one, p), h));
+                    h = OP(fmadd)(curve[v], h, zero);
+                    OP(storeu)(hess + l, OP(mask_mov)(h, hit, curve_top[v]));
+                }
+            }
+    }
+    if (few->cost) {
+        const VEC none[2] = {zero, zero};
+        VEC u[2], inverse_u[2], low[2], top_cost[2];
+        OF(fastce_few_odds)(count, rest, rest_low, e, e_low, inverse, u, inverse_u, low);
+        OF(fastce_logs)(count, u, inverse_u, low, none, top_cost);
+        EACH cost[v] = OP(fmadd)(OP(add)(sum_c[v], top_c[v]), top_cost[v], cost[v]);
+        if (by_target)
+            EACH cost[v] = OP(add)(cost[v], OF(fastce_times)(
+                w[v], OP(add)(target_x[v], top_cost[v])));
+        EACH cost[v] = OP(fmadd)(OP(mul)(z_loss, lse[v]), lse[v], cost[v]);
+        if (few->row_weight)
+            EACH cost[v] = OF(fastce_times)(
+                OP(loadu)((const REAL *) few->row_weight + lane + WIDTH * v), cost[v]);
+        EACH OP(storeu)((REAL *) few->cost + lane + WIDTH * v, cost[v]);
+    }
+}
+
+static __attribute__((noinline)) void OF(fastce_dense_two)(fastce_few *few)
+{
+    for (ptrdiff_t lane = 0; lane < FASTCE_LANES; lane += 2 * WIDTH)
+        OF(fastce_dense_vectors)(few, 2, lane);
+}
+
+static __attribute__((noinline)) void OF(fastce_dense_three)(fastce_few *few)
+{
+    for (ptrdiff_t lane = 0; lane < FASTCE_LANES; lane += 2 * WIDTH)
+        OF(fastce_dense_vectors)(few, 3, lane);
+}
+
+static inline void OF(fastce_few_dense)(fastce_few *few, ptrdiff_t steps)
+{
+    if (steps == 2)
+        OF(fastce_dense_two)(few);
+    else if (steps == 3)
+        OF(fastce_dense_three)(few);
+    else
+        for (ptrdiff_t lane = 0; lane < FASTCE_LANES; lane += 2 * WIDTH)
+            OF(fastce_dense_vectors)(few, steps, lane);
 }
 
 /* What fastce_few_eight makes, of all lanes: as a run, and where the rows lie side by side, the

@@ -77,6 +77,11 @@ cdef extern from "exp_lanes.h" nogil:
         double* shift
         double* at_target
         double* run
+        bint dense
+        bint curved
+        const void* c
+        double c_factor
+        double* hess
     void fastce_exp_each_d(const double* y, const double* magic, double* e)
     void fastce_exp_each_f(const float* y, const float* magic, float* e)
     void fastce_sweep_d(double* b, Py_ssize_t steps, const double* low, const double* magic,
@@ -122,6 +127,8 @@ cdef extern from "exp_lanes.h" nogil:
     void fastce_finish_f(const fastce_pending* row)
     void fastce_few_batch_d(fastce_few* few, Py_ssize_t steps)
     void fastce_few_batch_f(fastce_few* few, Py_ssize_t steps)
+    void fastce_few_dense_d(fastce_few* few, Py_ssize_t steps)
+    void fastce_few_dense_f(fastce_few* few, Py_ssize_t steps)
     void fastce_few_run_d(fastce_few* few, Py_ssize_t steps)
     void fastce_few_run_f(fastce_few* few, Py_ssize_t steps)
     void fastce_few_planes_d(const fastce_few* few, Py_ssize_t steps, double* out,
