@@ -61,8 +61,10 @@ cdef inline size_t half_bytes(size_t item) noexcept nogil:
 cdef struct TopsAhead:
     # The largest logits, not yet divided by the temperature, of rows that a thread is to come to,
     # found while it computed the e_j of others.
+    bint two                        # whether the second largest are wanted, too
     Py_ssize_t row[LANES]           # their numbers; -1 where there is none
     double top[LANES]
+    double second[LANES]
 
 
 cdef struct Work:
@@ -144,16 +146,20 @@ cdef inline Pile* pile_of(const Work* work, int thread) noexcept nogil:
     return <Pile*> room_of(work, thread)
 
 
-cdef void look_ahead(Work* work, const Geometry* g, const Array3* x, const Array3* y,
+cdef void look_ahead(Work* work, const Geometry* g, const Array3* x, const Array3* y, bint two,
                      bint wide) noexcept nogil:
     # After make_room: memory for what is known of later rows, if that pays. To be freed.
     cdef size_t item = sizeof(double) if wide else sizeof(float)
+    cdef int thread
     if FASTCE_HAS_EXP_LANES and not work.beside and work.count > work.threads \
+            and not (two and x.divisor != 1) \
             and rows_are_near(x, g) and (y.data == NULL or work.room != NULL
                                        or g.outer * g.k * item <= NEAR_BYTES):
         work.tops_ahead = <TopsAhead*> malloc(work.threads * sizeof(TopsAhead))
     if work.tops_ahead != NULL:
         memset(work.tops_ahead, -1, work.threads * sizeof(TopsAhead))
+        for thread in range(work.threads):
+            work.tops_ahead[thread].two = two
 
 
 cdef inline TopsAhead* tops_ahead_of(const Work* work, int thread) noexcept nogil:
@@ -414,7 +420,8 @@ cdef inline void batch_load(const real* x, const Array3* xa, const Geometry* g, 
 
 cdef inline void batch_argmax(const real* x, const Array3* xa, const Geometry* g, const Tile* batch,
                               const Py_ssize_t* target, real* b, Py_ssize_t* at, real* top,
-                              real* second, layout how) noexcept nogil:
+                              real* second, const TopsAhead* tops_ahead,
+                              layout how) noexcept nogil:
     # The largest two values of each row, and where the first stands first, or 0 if it is NaN; a row
     # whose target is IGNORED has `at` IGNORED and zeros. For many rows of a single chunk, the values
     # into b, the largest masked.
@@ -462,7 +469,11 @@ cdef inline void batch_argmax(const real* x, const Array3* xa, const Geometry* g
                 continue
             tile = row_of(batch, r)
             place(xa, g, &tile, &span)
-            row_two(x, &span, &tile, g.k, &top[r], &second[r])
+            if tops_ahead != NULL and tops_ahead.row[r] == tile.first:
+                top[r] = <real> tops_ahead.top[r]
+                second[r] = <real> tops_ahead.second[r]
+            else:
+                row_two(x, &span, &tile, g.k, &top[r], &second[r])
             for chunk in range(batch.chunks):
                 run = run_of(x, &span, &tile, g.k, chunk, &count, b)
                 i = first_equal(run, count, top[r])
@@ -496,6 +507,11 @@ cdef inline bint rows_are_near(const Array3* a, const Geometry* g) noexcept nogi
 cdef inline bint are_short_runs(const Array3* a, const Geometry* g) noexcept nogil:
     # Whether, besides, each is a single chunk.
     return g.k <= CHUNK * LANES and rows_are_near(a, g)
+
+
+cdef inline bint are_single_runs(const Array3* a, const Geometry* g) noexcept nogil:
+    # Whether rows are runs of memory, wherever they are, of a single chunk that is not divided.
+    return a.k == 1 and g.inner == 1 and g.k <= CHUNK * LANES and a.divisor == 1
 
 
 cdef inline const real* near_row(const real* x, const Array3* a, const Geometry* g,
@@ -573,8 +589,9 @@ cdef inline void sweep_many(const real* x, const Array3* xa, const Geometry* g, 
 
 cdef void sweep_section(const real* x, const Span* xs, const Tile* tile, Py_ssize_t k,
                         Py_ssize_t masked, real centre, real low, real magic, real anchor,
-                        const real* ahead, real* top, real* out, const Span* os, Py_ssize_t s,
-                        fastce_pending* pending, real* total, real* lost) noexcept nogil:
+                        const real* ahead, real* top, bint two, real* out, const Span* os,
+                        Py_ssize_t s, fastce_pending* pending, real* total,
+                        real* lost) noexcept nogil:
     # batch_sums of a section of one row.
     cdef Py_ssize_t chunk, start, count
     cdef const real* run
@@ -590,7 +607,7 @@ cdef void sweep_section(const real* x, const Span* xs, const Tile* tile, Py_ssiz
         run = run_of(x, xs, tile, k, chunk, &count, b)
         to = out + os.lane[0] + start * LANES if os.unit else b
         sweep_run(run, count, 1.0, masked - start * LANES, centre, low, magic, anchor,
-                  ahead + start * LANES if ahead != NULL else NULL, top,
+                  ahead + start * LANES if ahead != NULL else NULL, top, two,
                   to if out != NULL else NULL, b, pending, chunk == first, folded,
                   total if folded else sums, lost if folded else rests)
         if out != NULL and not os.unit:
@@ -609,8 +626,9 @@ cdef inline void add_sum(real s, real rest, real* total, real* lost) noexcept no
 
 cdef inline void sweep_row(const real* x, const Array3* xa, const Geometry* g, const Tile* tile,
                            Py_ssize_t masked, real centre, real low, real magic, real anchor,
-                           const real* ahead, real* top, real* out, const Array3* oa,
-                           fastce_pending* pending, real* total, real* lost) noexcept nogil:
+                           const real* ahead, real* top, bint two, real* out,
+                           const Array3* oa, fastce_pending* pending, real* total,
+                           real* lost) noexcept nogil:
     # batch_sums of one row.
     cdef Py_ssize_t s
     cdef Span xs
@@ -623,18 +641,18 @@ cdef inline void sweep_row(const real* x, const Array3* xa, const Geometry* g, c
     if out != NULL:
         place(oa, g, tile, &os)
     if section_count(tile) == 1:
-        sweep_section(x, &xs, tile, g.k, masked, centre, low, magic, anchor, ahead, top, out, &os,
-                      0, pending, total, lost)
+        sweep_section(x, &xs, tile, g.k, masked, centre, low, magic, anchor, ahead, top, two, out,
+                      &os, 0, pending, total, lost)
         return
     threads = team(<double> g.k, SECTIONS)
     if threads == 1:
         for s in range(SECTIONS):
-            sweep_section(x, &xs, tile, g.k, masked, centre, low, magic, anchor, ahead, NULL, out,
-                          &os, s, NULL, &sums[s], &rests[s])
+            sweep_section(x, &xs, tile, g.k, masked, centre, low, magic, anchor, ahead, NULL,
+                          False, out, &os, s, NULL, &sums[s], &rests[s])
     else:
         for s in prange(SECTIONS, num_threads=threads, schedule="static"):
-            sweep_section(x, &xs, tile, g.k, masked, centre, low, magic, anchor, ahead, NULL, out,
-                          &os, s, NULL, &sums[s], &rests[s])
+            sweep_section(x, &xs, tile, g.k, masked, centre, low, magic, anchor, ahead, NULL,
+                          False, out, &os, s, NULL, &sums[s], &rests[s])
     total[0] = sums[0]
     lost[0] = rests[0]
     for s in range(1, SECTIONS):
@@ -648,7 +666,7 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
                             real* lost, layout how) noexcept nogil:
     # The sum of the e_j in each row, but for its target. The e_j themselves are in b for many rows
     # that are whole, and else in `out`, if it is not NULL. The pile may be NULL; so may
-    # tops_ahead, which gets the largest logits of the next batch.
+    # tops_ahead, which gets the largest logits of the next batch, or the largest two.
     cdef Py_ssize_t r, next_row, masked
     cdef Tile tile
     cdef const real* ahead
@@ -657,8 +675,9 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
     cdef bint direct = (not far and are_short_runs(xa, g)
                         and (FASTCE_HAS_EXP_LANES or xa.divisor == 1)
                         and (out == NULL or are_short_runs(oa, g)))
-    cdef real found
+    cdef real found[2]
     cdef real* top
+    cdef bint two = tops_ahead != NULL and tops_ahead.two
     if layout is many:
         sweep_many(x, xa, g, batch, target, centre, low, magic, anchor, far, b, out, oa, total,
                    lost)
@@ -673,21 +692,22 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
             ahead = near_row(x, xa, g, next_row)
             top = NULL
             if tops_ahead != NULL and ahead != NULL and next_row < g.outer:
-                found = -<real> INFINITY
-                top = &found
+                found[0] = found[1] = -<real> INFINITY
+                top = found
             masked = target[r] if target != NULL else <Py_ssize_t> -1
             pending = &pile.row[r] if pile != NULL and r < pile.count else NULL
             if direct:
                 sweep_run(x + tile.first * g.k, g.k, xa.divisor, masked, <real> 0.0, low[r],
-                          magic[r], anchor[r], ahead, top,
+                          magic[r], anchor[r], ahead, top, two,
                           out + tile.first * g.k if out != NULL else NULL, <real*> NULL, pending,
                           True, True, &total[r], &lost[r])
             else:
                 sweep_row(x, xa, g, &tile, masked, centre[r], low[r], magic[r], anchor[r], ahead,
-                          top, out, oa, pending, &total[r], &lost[r])
+                          top, two, out, oa, pending, &total[r], &lost[r])
             if top != NULL:
                 tops_ahead.row[r] = next_row
-                tops_ahead.top[r] = found
+                tops_ahead.top[r] = found[0]
+                tops_ahead.second[r] = found[1]
     settle(total, lost, lanes_of(batch, total[0]))
 
 

@@ -759,9 +759,9 @@ cdef inline void xent_batch(const Xent* a, const Tile* batch, void* room, TopsAh
     elif by_index(a):
         index_batch(a, batch, room, tops_ahead, kind, how)
     elif a.v.data != NULL:
-        product_batch(a, batch, kind, how)
+        product_batch(a, batch, tops_ahead, kind, how)
     else:
-        dense_batch(a, batch, kind, how)
+        dense_batch(a, batch, tops_ahead, kind, how)
 
 
 cdef inline void xent_number(const Xent* a, const Work* work, Py_ssize_t t, int thread,
@@ -803,8 +803,8 @@ cdef void xent_run(const Xent* a, bint wide) noexcept nogil:
     else:
         # Single numbers are written into the results afterwards.
         work.streamed = False
-    if in_batches(a, &work) and by_index(a):
-        look_ahead(&work, &a.g, &a.x, &a.grad, wide)
+    if in_batches(a, &work):
+        look_ahead(&work, &a.g, &a.x, &a.grad, not by_index(a), wide)
     if work.threads == 1:
         for t in range(work.count):
             xent_number(a, &work, t, 0, wide)

@@ -83,6 +83,16 @@ cdef inline void gaps_run(const real* x, Py_ssize_t count, Py_ssize_t masked, re
         fastce_gaps_f(x, count, masked, h, total, lost)
 
 
+cdef inline void costs_run(const real* x, const real* c, Py_ssize_t count, Py_ssize_t masked,
+                           real h, real factor, real share, real* cost, real* cost_lost,
+                           real* sum_c, real* lost) noexcept nogil:
+    # With AVX-512: cost_run but for the class that is masked, all lanes added.
+    if real is double:
+        fastce_costs_d(x, c, count, masked, h, factor, share, cost, cost_lost, sum_c, lost)
+    else:
+        fastce_costs_f(x, c, count, masked, h, factor, share, cost, cost_lost, sum_c, lost)
+
+
 cdef void cost_section(const real* x, const Span* xs, const real* given, const Span* cs,
                        const Coefficients* of, const Tile* tile, Py_ssize_t k, Py_ssize_t masked,
                        real h, Py_ssize_t s, real* result) noexcept nogil:
@@ -98,12 +108,19 @@ cdef void cost_section(const real* x, const Span* xs, const real* given, const S
     cdef real lost[LANES]
     cdef real b[CHUNK * LANES]
     cdef real d[CHUNK * LANES]
-    if FASTCE_HAS_EXP_LANES and given == NULL:
+    if FASTCE_HAS_EXP_LANES:
         result[0] = result[1] = result[2] = result[3] = 0
+        sum_c[0] = lost[0] = 0
         for chunk in range(section_start(tile, s), section_start(tile, s + 1)):
             run = run_of(x, xs, tile, k, chunk, &count, b)
-            gaps_run(run, count, masked - chunk * CHUNK * LANES, h, cost, cost_lost)
+            cut = masked - chunk * CHUNK * LANES
+            if given == NULL:
+                gaps_run(run, count, cut, h, cost, cost_lost)
+            else:
+                c = run_of(given, cs, tile, k, chunk, &count, d)
+                costs_run(run, c, count, cut, h, factor, share, cost, cost_lost, sum_c, lost)
             add_sum(cost[0], cost_lost[0], &result[0], &result[1])
+            add_sum(sum_c[0], lost[0], &result[2], &result[3])
         return
     fill_lanes(cost, <real> 0.0)
     fill_lanes(cost_lost, <real> 0.0)
@@ -240,9 +257,9 @@ cdef inline void batch_costs(const Xent* a, const Tile* batch, const Coefficient
     cdef Span xs
     cdef Span cs
     cdef Tile tile
-    cdef bint direct = (FASTCE_HAS_EXP_LANES and of.given == NULL and a.x.divisor == 1
-                        and are_short_runs(&a.x, &a.g))
-    cdef real total, lost
+    cdef bint direct = (FASTCE_HAS_EXP_LANES and are_single_runs(&a.x, &a.g)
+                        and (of.given == NULL or are_single_runs(of.given, &a.g)))
+    cdef real total, lost, total_c, lost_c
     nowhere(&cs)
     fill_lanes(masked_c, <real> 0.0)
     if of.given != NULL:
@@ -261,10 +278,17 @@ cdef inline void batch_costs(const Xent* a, const Tile* batch, const Coefficient
         for r in range(batch.rows):
             if masked[r] == IGNORED:
                 continue
-            if direct:
-                gaps_run(x + (batch.first + r) * a.g.k, a.g.k, masked[r], h[r], &total, &lost)
+            if direct and given == NULL:
+                gaps_run(x + (batch.first + r) * a.x.outer, a.g.k, masked[r], h[r], &total, &lost)
                 cost[r] = total + lost
                 share_out(of, a.g.k, &cost[r], &sum_c[r])
+                continue
+            if direct:
+                costs_run(x + (batch.first + r) * a.x.outer,
+                          given + (batch.first + r) * of.given.outer, a.g.k, masked[r], h[r],
+                          <real> of.factor, <real> of.share, &total, &lost, &total_c, &lost_c)
+                cost[r] = total + lost
+                sum_c[r] = total_c + lost_c
                 continue
             tile = row_of(batch, r)
             place(&a.x, &a.g, &tile, &xs)
@@ -285,6 +309,18 @@ cdef inline void leave_to_tiles(const Xent* a, const Tile* batch, const real* ma
             tile = tile_at(&a.g, batch.first + r, 1, True)
             xent_tile(a, &tile, cost[r])
             masked[r] = DONE
+
+
+cdef inline void derive_run(real* e, const real* c, real* h, Py_ssize_t count,
+                            const Derivatives* d, double z_loss) noexcept nogil:
+    # With AVX-512: hessian_run, unless h is NULL, and gradient_run.
+    if real is double:
+        fastce_derive_d(e, c, h, count, d.factor, d.factor_low, d.c_factor, d.shift, d.inverse,
+                        d.kappa, z_loss, d.slope)
+    else:
+        fastce_derive_f(e, c, h, count, <float> d.factor, <float> d.factor_low,
+                        <float> d.c_factor, <float> d.shift, <float> d.inverse, <float> d.kappa,
+                        <float> z_loss, <float> d.slope)
 
 
 cdef inline void gradient_run(real* e, const real* c, Py_ssize_t count, real factor,
@@ -434,8 +470,9 @@ cdef inline void derive_batch(const Xent* a, const Tile* batch, const Coefficien
     cdef Py_ssize_t l
     cdef Derivatives d
     cdef Tile tile
-    cdef bint direct = (of.given == NULL and a.hess.data == NULL
-                        and are_short_runs(&a.grad, &a.g))
+    cdef bint direct = (FASTCE_HAS_EXP_LANES and are_single_runs(&a.grad, &a.g)
+                        and (of.given == NULL or are_single_runs(of.given, &a.g))
+                        and (a.hess.data == NULL or are_single_runs(&a.hess, &a.g)))
     cdef real c_factor[LANES]
     cdef real shift[LANES]
     for l in range(LANES):
@@ -452,16 +489,19 @@ cdef inline void derive_batch(const Xent* a, const Tile* batch, const Coefficien
                 fill_row(<real*> a.grad.data, &a.grad, &a.g, batch.first + l, <real> 0.0)
                 fill_row(<real*> a.hess.data, &a.hess, &a.g, batch.first + l, <real> 0.0)
                 continue
-            if direct:
-                scale_run(<real*> a.grad.data + (batch.first + l) * a.g.k, a.g.k, factor[l],
-                          factor_low[l], shift[l])
-                continue
-            tile = row_of(batch, l)
             d.factor, d.factor_low = factor[l], factor_low[l]
             d.c_factor, d.shift = c_factor[l], shift[l]
             d.inverse = d.kappa = d.slope = 0
             if a.hess.data != NULL:
                 d.inverse, d.kappa, d.slope = inverse[l], kappa[l], curve[l]
+            if direct:
+                derive_run(<real*> a.grad.data + (batch.first + l) * a.grad.outer,
+                           <const real*> of.given.data + (batch.first + l) * of.given.outer
+                           if of.given != NULL else NULL,
+                           <real*> a.hess.data + (batch.first + l) * a.hess.outer
+                           if a.hess.data != NULL else NULL, a.g.k, &d, a.z_loss)
+                continue
+            tile = row_of(batch, l)
             derive_row(a, of, &tile, &d, factor[l])
 
 
@@ -482,7 +522,8 @@ cdef inline void coefficients_of(const Xent* a, Array3* weights, Coefficients* o
         of.share = 0
 
 
-cdef void dense_batch(const Xent* a, const Tile* batch, real kind, layout how) noexcept nogil:
+cdef void dense_batch(const Xent* a, const Tile* batch, TopsAhead* tops_ahead, real kind,
+                      layout how) noexcept nogil:
     cdef const real* x = <const real*> a.x.data
     cdef real* value = <real*> a.value
     cdef real* grad = <real*> a.grad.data
@@ -552,7 +593,7 @@ cdef void dense_batch(const Xent* a, const Tile* batch, real kind, layout how) n
     elif a.row_weight != NULL:
         for l in range(rows):
             omega[l] = (<const real*> a.row_weight)[batch.first + l]
-    batch_argmax(x, &a.x, &a.g, batch, target, b, at, m, below, how)
+    batch_argmax(x, &a.x, &a.g, batch, target, b, at, m, below, tops_ahead, how)
     choose_anchor(below, m, lanes, anchor)
     far = choose_shift(m, lanes, centre, n, low, magic)
     for l in range(lanes):
@@ -574,7 +615,7 @@ cdef void dense_batch(const Xent* a, const Tile* batch, real kind, layout how) n
     for l in range(lanes):
         leads[l] = by_target and targets[l] == at[l]
     batch_sums(x, &a.x, &a.g, batch, at, centre, low, magic, anchor, far, b, grad, &a.grad, NULL,
-               NULL, rest, rest_low, how)
+               tops_ahead, rest, rest_low, how)
 
     for l in range(lanes):
         top_e[l] = exp_parts(m[l] - centre[l], magic[l], &y)
@@ -742,7 +783,8 @@ cdef inline void many_products(const Xent* a, const Tile* tile, const Py_ssize_t
         store(<real*> a.grad.data, gs, tile, start, steps, <const real*> b)
 
 
-cdef void product_batch(const Xent* a, const Tile* batch, real kind, layout how) noexcept nogil:
+cdef void product_batch(const Xent* a, const Tile* batch, TopsAhead* tops_ahead, real kind,
+                        layout how) noexcept nogil:
     cdef const real* x = <const real*> a.x.data
     cdef real* grad = <real*> a.grad.data
     cdef real z_loss = <real> a.z_loss
@@ -780,13 +822,13 @@ cdef void product_batch(const Xent* a, const Tile* batch, real kind, layout how)
 
     batch_targets(a, batch, target)
     batch_weights(a, batch, target, w, omega)
-    batch_argmax(x, &a.x, &a.g, batch, target, b, at, m, below, how)
+    batch_argmax(x, &a.x, &a.g, batch, target, b, at, m, below, tops_ahead, how)
     fill_lanes(d, <real> 0.0)
     leave_to_tiles(a, batch, m, d, at)
     choose_anchor(below, m, lanes, anchor)
     far = choose_shift(m, lanes, centre, n, low, magic)
     batch_sums(x, &a.x, &a.g, batch, at, centre, low, magic, anchor, far, b, grad, &a.grad, NULL,
-               NULL, rest, rest_low, how)
+               tops_ahead, rest, rest_low, how)
     take_at(<const real*> a.v.data, &a.v, &a.g, batch, at, v_top)
     if layout is many:
         place(&a.grad, &a.g, batch, &gs)

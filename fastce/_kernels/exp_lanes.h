@@ -447,14 +447,22 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
                        total, lost) ((void) 0)
 #define fastce_sweep_f(b, steps, low, magic, anchor, ahead, ahead_step, result, result_step, \
                        total, lost) ((void) 0)
-#define fastce_sweep_run_d(x, count, divisor, masked, low, magic, anchor, ahead, top, out, \
-                           pending, folded, total, lost) ((void) 0)
-#define fastce_sweep_run_f(x, count, divisor, masked, low, magic, anchor, ahead, top, out, \
-                           pending, folded, total, lost) ((void) 0)
+#define fastce_sweep_run_d(x, count, divisor, masked, low, magic, anchor, ahead, top, two, \
+                           out, pending, folded, total, lost) ((void) 0)
+#define fastce_sweep_run_f(x, count, divisor, masked, low, magic, anchor, ahead, top, two, \
+                           out, pending, folded, total, lost) ((void) 0)
 #define fastce_scale_d(row, k, factor, factor_low, shift) ((void) 0)
 #define fastce_scale_f(row, k, factor, factor_low, shift) ((void) 0)
 #define fastce_gaps_d(x, count, masked, h, total, lost) ((void) 0)
 #define fastce_gaps_f(x, count, masked, h, total, lost) ((void) 0)
+#define fastce_costs_d(x, given, count, masked, h, factor, share, cost, cost_lost, sum_c, lost) \
+    ((void) 0)
+#define fastce_costs_f(x, given, count, masked, h, factor, share, cost, cost_lost, sum_c, lost) \
+    ((void) 0)
+#define fastce_derive_d(e, given, hess, count, factor, factor_low, c_factor, shift, inverse, \
+                        kappa, z_loss, slope) ((void) 0)
+#define fastce_derive_f(e, given, hess, count, factor, factor_low, c_factor, shift, inverse, \
+                        kappa, z_loss, slope) ((void) 0)
 #define fastce_sigmoid_d(x, out, n, least, magic, up) ((void) 0)
 #define fastce_sigmoid_f(x, out, n, least, magic, up) ((void) 0)
 #define fastce_binary_d(x, t, n, hard, low, magic, up, scale, grad, product, product_low, total, \

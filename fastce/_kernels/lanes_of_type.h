@@ -138,14 +138,18 @@ static inline __attribute__((always_inline)) void OF(fastce_scale_run)(
     if (head)
         OP(mask_storeu)(out, first,
                         OF(fastce_scaled)(OP(maskz_loadu)(first, e), f, f_low, more));
-    for (; j + WIDTH <= k; j += WIDTH) {
-        const VEC y = OF(fastce_scaled)(OP(loadu)(e + j), f, f_low, more);
-        if (past)
-            OP(stream)(out + j, y);
-        else
-            OP(storeu)(out + j, y);
+    for (; j + 4 * WIDTH <= k; j += 4 * WIDTH) {
+        VEC y[4];
+        for (int v = 0; v < 4; v++)
+            y[v] = OF(fastce_scaled)(OP(loadu)(e + j + WIDTH * v), f, f_low, more);
+        for (int v = 0; v < 4; v++) {
+            if (past)
+                OP(stream)(out + j + WIDTH * v, y[v]);
+            else
+                OP(storeu)(out + j + WIDTH * v, y[v]);
+        }
     }
-    if (j < k) {
+    for (; j < k; j += WIDTH) {
         const MASK last = OF(fastce_some)(k, j);
         OP(mask_storeu)(out + j, last,
                         OF(fastce_scaled)(OP(maskz_loadu)(last, e + j), f, f_low, more));
@@ -184,6 +188,120 @@ static inline void OF(fastce_gaps)(const REAL *x, ptrdiff_t count, ptrdiff_t mas
     OF(fastce_fold)(s, q, total, lost);
 }
 
+/* The same of c_j (h - x_j), c_j = factor given_j + share, and the sum of these c_j. */
+static inline void OF(fastce_costs)(const REAL *x, const REAL *given, ptrdiff_t count,
+                                    ptrdiff_t masked, REAL h, REAL factor, REAL share,
+                                    REAL *cost, REAL *cost_lost, REAL *sum_c, REAL *lost)
+{
+    enum { BLOCK = 4 * WIDTH };
+    const VEC top = OP(set1)(h), f = OP(set1)(factor), more = OP(set1)(share);
+    const VEC zero = OP(setzero)();
+    VEC s[2] = {zero, zero}, q[2] = {zero, zero}, s_c[2] = {zero, zero}, q_c[2] = {zero, zero};
+    VEC rest;
+    for (ptrdiff_t i = 0; i < count; i += BLOCK) {
+        VEC c[4], term[4];
+        const bool whole = count - i >= BLOCK && (size_t) (masked - i) >= BLOCK;
+        const uint64_t kept = whole ? ~(uint64_t) 0 : fastce_kept(count - i, masked - i);
+        for (int v = 0; v < 4; v++)
+            __builtin_prefetch(given + i + WIDTH * v + FASTCE_READ_AHEAD);
+        for (int v = 0; v < 4; v++) {
+            const MASK some = (MASK) (kept >> WIDTH * v);
+            const ptrdiff_t j = i + WIDTH * v;
+            if (whole) {
+                c[v] = OP(fmadd)(f, OP(loadu)(given + j), more);
+                term[v] = OP(mul)(c[v], OP(sub)(top, OP(loadu)(x + j)));
+            } else {
+                c[v] = OP(maskz_fmadd)(some, f, OP(maskz_loadu)(some, given + j), more);
+                term[v] = OP(maskz_mul)(some, c[v], OP(sub)(top, OP(maskz_loadu)(some, x + j)));
+            }
+        }
+        term[0] = OP(add)(OP(add)(term[0], term[1]), OP(add)(term[2], term[3]));
+        c[0] = OP(add)(OP(add)(c[0], c[1]), OP(add)(c[2], c[3]));
+        s[0] = OF(fastce_sum)(s[0], term[0], &rest);
+        q[0] = OP(add)(q[0], rest);
+        s_c[0] = OF(fastce_sum)(s_c[0], c[0], &rest);
+        q_c[0] = OP(add)(q_c[0], rest);
+    }
+    OF(fastce_fold)(s, q, cost, cost_lost);
+    OF(fastce_fold)(s_c, q_c, sum_c, lost);
+}
+
+/* What derive_section in dense_batches.pxi makes of a vector of e_j. */
+static inline VEC OF(fastce_curve)(VEC e, VEC inverse, VEC kappa, VEC twice_z, VEC slope)
+{
+    const VEC p = OP(mul)(e, inverse);
+    VEC h = OP(fmadd)(kappa, OP(sub)(OP(set1)(1), p), OP(mul)(twice_z, p));
+    return OP(fmadd)(slope, OP(mul)(p, h), OP(setzero)());
+}
+
+/* Those lanes of e at j that are in `some`, all if `whole`, become the gradient; given, unless it
+ * is NULL, has the c_j, and hess, unless it is NULL, gets the Hessian's diagonal. */
+static inline __attribute__((always_inline)) void OF(fastce_derive_vector)(
+    const bool whole, MASK some, REAL *e, const REAL *given, REAL *hess, ptrdiff_t j,
+    const VEC *factors, const VEC *curve)
+{
+    const VEC y = whole ? OP(loadu)(e + j) : OP(maskz_loadu)(some, e + j);
+    VEC more = factors[3], h;
+    if (given) {
+        const VEC c = whole ? OP(loadu)(given + j) : OP(maskz_loadu)(some, given + j);
+        more = OP(fmadd)(factors[2], c, more);
+    }
+    more = OF(fastce_scaled)(y, factors[0], factors[1], more);
+    if (hess) {
+        h = OF(fastce_curve)(y, curve[0], curve[1], curve[2], curve[3]);
+        if (whole)
+            OP(storeu)(hess + j, h);
+        else
+            OP(mask_storeu)(hess + j, some, h);
+    }
+    if (whole)
+        OP(storeu)(e + j, more);
+    else
+        OP(mask_storeu)(e + j, some, more);
+}
+
+/* The same of a run. After the head, whole lines are written where the gradient's start. */
+static inline __attribute__((always_inline)) void OF(fastce_derive_run)(
+    REAL *e, const REAL *given, REAL *hess, ptrdiff_t count, REAL factor, REAL factor_low,
+    REAL c_factor, REAL shift, REAL inverse, REAL kappa, REAL z_loss, REAL slope)
+{
+    const VEC factors[4] = {OP(set1)(factor), OP(set1)(factor_low), OP(set1)(c_factor),
+                            OP(set1)(shift)};
+    const VEC curve[4] = {OP(set1)(inverse), OP(set1)(kappa), OP(set1)(z_loss + z_loss),
+                          OP(set1)(slope)};
+    ptrdiff_t j = OF(fastce_head)(e);
+    if (j > 0)
+        OF(fastce_derive_vector)(false, OF(fastce_some)(j < count ? j : count, 0), e, given, hess,
+                                 0, factors, curve);
+    for (; j + WIDTH <= count; j += WIDTH) {
+        if (given)
+            __builtin_prefetch(given + j + FASTCE_READ_AHEAD);
+        if (hess)
+            __builtin_prefetch(hess + j + FASTCE_READ_AHEAD, 1);
+        OF(fastce_derive_vector)(true, 0, e, given, hess, j, factors, curve);
+    }
+    if (j < count)
+        OF(fastce_derive_vector)(false, OF(fastce_some)(count, j), e, given, hess, j, factors,
+                                 curve);
+}
+
+static inline void OF(fastce_derive)(REAL *e, const REAL *given, REAL *hess, ptrdiff_t count,
+                                     REAL factor, REAL factor_low, REAL c_factor, REAL shift,
+                                     REAL inverse, REAL kappa, REAL z_loss, REAL slope)
+{
+    if (!given && !hess)
+        OF(fastce_scale)(e, count, factor, factor_low, shift);
+    else if (!hess)
+        OF(fastce_derive_run)(e, given, NULL, count, factor, factor_low, c_factor, shift, inverse,
+                              kappa, z_loss, slope);
+    else if (!given)
+        OF(fastce_derive_run)(e, NULL, hess, count, factor, factor_low, c_factor, shift, inverse,
+                              kappa, z_loss, slope);
+    else
+        OF(fastce_derive_run)(e, given, hess, count, factor, factor_low, c_factor, shift, inverse,
+                              kappa, z_loss, slope);
+}
+
 /* Nothing of the row is written yet. */
 static inline void OF(fastce_start)(fastce_pending *row)
 {
@@ -202,11 +320,24 @@ static inline void OF(fastce_finish)(const fastce_pending *row)
         out[row->masked] = (REAL) row->at_masked;
 }
 
+/* top[0] and top[1] become the largest two of themselves and of the largest two of each lane. */
+static inline void OF(fastce_two_lanes)(VEC largest, VEC second, REAL *top)
+{
+    const VEC none = OP(set1)(-INFINITY), before = OP(mask_mov)(none, 1, OP(set1)(top[0]));
+    second = OP(max)(OP(mask_mov)(none, 1, OP(set1)(top[1])), second);
+    second = OP(max)(OP(min)(largest, before), second);
+    largest = OP(max)(largest, before);
+    top[0] = OP(reduce_max)(largest);
+    const MASK at = OP_MASK(cmp)(largest, OP(set1)(top[0]), _CMP_EQ_OQ);
+    const VEC others = OP(mask_mov)(largest, (MASK) (at & -at), second);
+    top[1] = OP(reduce_max)(OP(max)(others, second));
+}
+
 /* `sweep_run` of tiles.pxi, the anchor taken off and the centre 0; meanwhile as much is written of
  * the row that is pending, if one is, and `top`, unless it is NULL, becomes the largest of itself
- * and `count` items ahead, which are not divided. */
+ * and `count` items ahead, which are not divided; if `two`, the largest two. */
 static inline __attribute__((always_inline)) void OF(fastce_sweep_items)(
-    const bool divided, const REAL *x, ptrdiff_t count, REAL divisor, ptrdiff_t masked, REAL low,
+    const bool divided, const bool two, const REAL *x, ptrdiff_t count, REAL divisor, ptrdiff_t masked, REAL low,
     REAL magic, REAL anchor, const REAL *ahead, REAL *top, REAL *out, fastce_pending *pending,
     int folded, REAL *total, REAL *lost)
 {
@@ -221,6 +352,7 @@ static inline __attribute__((always_inline)) void OF(fastce_sweep_items)(
     const VEC base = OF(fastce_base)(OP(set1)(magic));
     VEC s[2] = {start, start}, q[2] = {OP(setzero)(), OP(setzero)()};
     VEC largest[2] = {OP(set1)(-INFINITY), OP(set1)(-INFINITY)};
+    VEC second[2] = {largest[0], largest[0]};
     REAL unused[2 * FASTCE_LANES];
     /* Items ahead are read from where a line of memory starts; the head and the rest apart. */
     ptrdiff_t head = top ? OF(fastce_head)(ahead) : 0;
@@ -243,8 +375,12 @@ static inline __attribute__((always_inline)) void OF(fastce_sweep_items)(
                 __builtin_prefetch(out + i + FASTCE_WRITE_AHEAD + l, 1);
         }
         if (top && i < whole)
-            for (int v = 0; v < 2 * FASTCE_LANES / WIDTH; v++)
-                largest[v % 2] = OP(max)(OP(loadu)(ahead + i + WIDTH * v), largest[v % 2]);
+            for (int v = 0; v < 2 * FASTCE_LANES / WIDTH; v++) {
+                const VEC y = OP(loadu)(ahead + i + WIDTH * v);
+                if (two)
+                    second[v % 2] = OP(max)(OP(min)(y, largest[v % 2]), second[v % 2]);
+                largest[v % 2] = OP(max)(y, largest[v % 2]);
+            }
         if (rest >= 2 * FASTCE_LANES && (size_t) (masked - i) >= 2 * FASTCE_LANES) {
             const bool streams = done <= end;
             for (int v = 0; v < FASTCE_LANES / WIDTH; v += GROUP / 2) {
@@ -290,11 +426,18 @@ static inline __attribute__((always_inline)) void OF(fastce_sweep_items)(
     if (top) {
         for (ptrdiff_t i = whole; i < count - head; i += WIDTH) {
             const MASK some = OF(fastce_some)(count - head, i);
-            largest[0] = OP(max)(OP(mask_loadu)(largest[0], some, ahead + i), largest[0]);
+            const VEC y = OP(mask_loadu)(OP(set1)(-INFINITY), some, ahead + i);
+            if (two)
+                second[0] = OP(max)(OP(min)(y, largest[0]), second[0]);
+            largest[0] = OP(max)(y, largest[0]);
         }
-        largest[0] = OP(max)(largest[0], largest[1]);
-        const REAL found = OP(reduce_max)(largest[0]);
-        *top = found > *top ? found : *top;
+        if (two) {
+            second[0] = OP(max)(OP(min)(largest[0], largest[1]), OP(max)(second[0], second[1]));
+            OF(fastce_two_lanes)(OP(max)(largest[0], largest[1]), second[0], top);
+        } else {
+            const REAL found = OP(reduce_max)(OP(max)(largest[0], largest[1]));
+            *top = found > *top ? found : *top;
+        }
     }
     if (pending)
         pending->done = done;
@@ -317,7 +460,7 @@ static __attribute__((noinline)) void OF(fastce_sweep_plain)(
     const REAL *ahead, REAL *top, REAL *out, fastce_pending *pending, int folded, REAL *total,
     REAL *lost)
 {
-    OF(fastce_sweep_items)(false, x, count, 1, masked, low, magic, anchor, ahead, top, out,
+    OF(fastce_sweep_items)(false, false, x, count, 1, masked, low, magic, anchor, ahead, top, out,
                            pending, folded, total, lost);
 }
 
@@ -326,18 +469,30 @@ static __attribute__((noinline)) void OF(fastce_sweep_divided)(
     REAL anchor, const REAL *ahead, REAL *top, REAL *out, fastce_pending *pending, int folded,
     REAL *total, REAL *lost)
 {
-    OF(fastce_sweep_items)(true, x, count, divisor, masked, low, magic, anchor, ahead, top, out,
-                           pending, folded, total, lost);
+    OF(fastce_sweep_items)(true, false, x, count, divisor, masked, low, magic, anchor, ahead, top,
+                           out, pending, folded, total, lost);
 }
 
-/* (Two functions: one with both loops is slower.) */
+static __attribute__((noinline)) void OF(fastce_sweep_two)(
+    const REAL *x, ptrdiff_t count, ptrdiff_t masked, REAL low, REAL magic, REAL anchor,
+    const REAL *ahead, REAL *top, REAL *out, int folded, REAL *total, REAL *lost)
+{
+    OF(fastce_sweep_items)(false, true, x, count, 1, masked, low, magic, anchor, ahead, top, out,
+                           NULL, folded, total, lost);
+}
+
+/* (A function with more than one of the loops is slower. `two` is for rows that are not divided,
+ * none being pending.) */
 static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, REAL divisor,
                                         ptrdiff_t masked, REAL low, REAL magic, REAL anchor,
-                                        const REAL *ahead, REAL *top, REAL *out,
+                                        const REAL *ahead, REAL *top, int two, REAL *out,
                                         fastce_pending *pending, int folded, REAL *total,
                                         REAL *lost)
 {
-    if (divisor == 1)
+    if (two && top)
+        OF(fastce_sweep_two)(x, count, masked, low, magic, anchor, ahead, top, out, folded, total,
+                             lost);
+    else if (divisor == 1)
         OF(fastce_sweep_plain)(x, count, masked, low, magic, anchor, ahead, top, out, pending,
                                folded, total, lost);
     else

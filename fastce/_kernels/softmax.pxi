@@ -258,7 +258,8 @@ cdef void log_softmax_batch(const Geometry* g, const Array3* xa, const Array3* y
     cdef real top_x[LANES]          # m where it leads, so that it is recognised; else infinite
     cdef real e, e_low, s, s_low
 
-    batch_argmax(x, xa, g, batch, <const Py_ssize_t*> NULL, b, at, m, below, how)
+    batch_argmax(x, xa, g, batch, <const Py_ssize_t*> NULL, b, at, m, below,
+                 <const TopsAhead*> NULL, how)
     choose_anchor(below, m, lanes, anchor)
     far = choose_shift(m, lanes, centre, n, low, magic)
     batch_sums(x, xa, g, batch, at, centre, low, magic, anchor, far, b, <real*> NULL, ya, NULL,
@@ -612,7 +613,7 @@ cdef void softmax_run(int op, const Geometry* g, const Array3* x, const Array3* 
         # (The backward of logsumexp goes over rows once more, which must not wait in a pile.)
         work.streamed = work.streamed and (work.beside or op == SOFTMAX)
         make_room(&work, g, y, wide)
-        look_ahead(&work, g, x, y, wide)
+        look_ahead(&work, g, x, y, False, wide)
     if work.threads == 1:
         for t in range(work.count):
             softmax_tile_number(op, g, x, y, row, &work, t, 0, wide)
