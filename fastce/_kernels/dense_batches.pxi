@@ -692,6 +692,12 @@ cdef inline void product_run(real* e, const real* v, Py_ssize_t count, real v_to
     cdef Py_ssize_t j
     cdef real y
     cdef bint spoiled = inverse != inverse
+    if FASTCE_HAS_EXP_LANES:
+        if real is double:
+            fastce_product_d(e, v, count, v_top, d, inverse, kappa, shift, curve)
+        else:
+            fastce_product_f(e, v, count, v_top, d, inverse, kappa, shift, curve)
+        return
     for j in range(count):
         y = (curve * (e[j] * inverse)) * (kappa * ((v[j] - v_top) - d) + shift) + <real> 0.0
         e[j] = y if (e[j] != 0) | spoiled else <real> 0.0
@@ -706,12 +712,23 @@ cdef inline real row_dot(const Xent* a, const Tile* tile, real v_top, const Span
     cdef real lost[LANES]
     cdef real b[CHUNK * LANES]
     cdef real c[CHUNK * LANES]
+    cdef real total = 0
+    cdef real rest = 0
     fill_lanes(dot, <real> 0.0)
     fill_lanes(lost, <real> 0.0)
     for chunk in range(tile.chunks):
         e = run_of(<const real*> a.grad.data, gs, tile, a.g.k, chunk, &count, b)
         v = run_of(<const real*> a.v.data, vs, tile, a.g.k, chunk, &count, c)
-        dot_run(e, v, count, v_top, dot, lost)
+        if not FASTCE_HAS_EXP_LANES:
+            dot_run(e, v, count, v_top, dot, lost)
+            continue
+        if real is double:
+            fastce_dot_d(e, v, count, v_top, dot, lost)
+        else:
+            fastce_dot_f(e, v, count, v_top, dot, lost)
+        add_sum(dot[0], lost[0], &total, &rest)
+    if FASTCE_HAS_EXP_LANES:
+        return total + rest
     fold_lanes(dot, lost, dot, lost)
     return dot[0] + lost[0]
 

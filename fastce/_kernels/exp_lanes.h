@@ -463,6 +463,10 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
                         kappa, z_loss, slope) ((void) 0)
 #define fastce_derive_f(e, given, hess, count, factor, factor_low, c_factor, shift, inverse, \
                         kappa, z_loss, slope) ((void) 0)
+#define fastce_dot_d(e, given, count, reference, total, lost) ((void) 0)
+#define fastce_dot_f(e, given, count, reference, total, lost) ((void) 0)
+#define fastce_product_d(e, given, count, reference, dot, inverse, kappa, shift, curve) ((void) 0)
+#define fastce_product_f(e, given, count, reference, dot, inverse, kappa, shift, curve) ((void) 0)
 #define fastce_sigmoid_d(x, out, n, least, magic, up) ((void) 0)
 #define fastce_sigmoid_f(x, out, n, least, magic, up) ((void) 0)
 #define fastce_binary_d(x, t, n, hard, low, magic, up, scale, grad, product, product_low, total, \

@@ -138,18 +138,15 @@ static inline __attribute__((always_inline)) void OF(fastce_scale_run)(
     if (head)
         OP(mask_storeu)(out, first,
                         OF(fastce_scaled)(OP(maskz_loadu)(first, e), f, f_low, more));
-    for (; j + 4 * WIDTH <= k; j += 4 * WIDTH) {
-        VEC y[4];
-        for (int v = 0; v < 4; v++)
-            y[v] = OF(fastce_scaled)(OP(loadu)(e + j + WIDTH * v), f, f_low, more);
-        for (int v = 0; v < 4; v++) {
-            if (past)
-                OP(stream)(out + j + WIDTH * v, y[v]);
-            else
-                OP(storeu)(out + j + WIDTH * v, y[v]);
-        }
+#pragma GCC unroll 4
+    for (; j + WIDTH <= k; j += WIDTH) {
+        const VEC y = OF(fastce_scaled)(OP(loadu)(e + j), f, f_low, more);
+        if (past)
+            OP(stream)(out + j, y);
+        else
+            OP(storeu)(out + j, y);
     }
-    for (; j < k; j += WIDTH) {
+    if (j < k) {
         const MASK last = OF(fastce_some)(k, j);
         OP(mask_storeu)(out + j, last,
                         OF(fastce_scaled)(OP(maskz_loadu)(last, e + j), f, f_low, more));
@@ -300,6 +297,54 @@ static inline void OF(fastce_derive)(REAL *e, const REAL *given, REAL *hess, ptr
     else
         OF(fastce_derive_run)(e, given, hess, count, factor, factor_low, c_factor, shift, inverse,
                               kappa, z_loss, slope);
+}
+
+/* The sum of e_j (v_j - reference), and what rounding it lost. What has e_j = 0 does not count,
+ * whatever v_j is. */
+static inline void OF(fastce_dot)(const REAL *e, const REAL *given, ptrdiff_t count,
+                                  REAL reference, REAL *total, REAL *lost)
+{
+    enum { BLOCK = 4 * WIDTH };
+    const VEC ref = OP(set1)(reference), zero = OP(setzero)();
+    VEC s[2] = {zero, zero}, q[2] = {zero, zero}, rest;
+    for (ptrdiff_t i = 0; i < count; i += BLOCK) {
+        VEC term[4];
+        const uint64_t used = fastce_kept(count - i, -1);
+        for (int v = 0; v < 4; v++)
+            __builtin_prefetch(given + i + WIDTH * v + FASTCE_READ_AHEAD);
+        for (int v = 0; v < 4; v++) {
+            const MASK some = (MASK) (used >> WIDTH * v);
+            const ptrdiff_t j = i + WIDTH * v;
+            const VEC y = OP(maskz_loadu)(some, e + j);
+            const MASK counts = OP_MASK(cmp)(y, zero, _CMP_NEQ_UQ);
+            term[v] = OP(maskz_mul)(counts, y, OP(sub)(OP(maskz_loadu)(some, given + j), ref));
+        }
+        for (int v = 0; v < 2; v++) {
+            s[v] = OF(fastce_sum)(s[v], OP(add)(term[v], term[v + 2]), &rest);
+            q[v] = OP(add)(q[v], rest);
+        }
+    }
+    OF(fastce_fold)(s, q, total, lost);
+}
+
+/* product_run of dense_batches.pxi. */
+static inline void OF(fastce_product)(REAL *e, const REAL *given, ptrdiff_t count, REAL reference,
+                                      REAL dot, REAL inverse, REAL kappa, REAL shift, REAL curve)
+{
+    const VEC ref = OP(set1)(reference), d = OP(set1)(dot), inv = OP(set1)(inverse);
+    const VEC k = OP(set1)(kappa), more = OP(set1)(shift), slope = OP(set1)(curve);
+    const VEC zero = OP(setzero)();
+    const MASK spoiled = inverse != inverse ? (MASK) ~0 : 0;
+    const ptrdiff_t head = OF(fastce_head)(e);
+    for (ptrdiff_t j = head > 0 ? head - WIDTH : 0; j < count; j += WIDTH) {
+        const MASK some = OF(fastce_some)(count, j) & (j < 0 ? (MASK) (~0u << -j) : (MASK) ~0);
+        const VEC y = OP(maskz_loadu)(some, e + j);
+        VEC z = OP(sub)(OP(sub)(OP(maskz_loadu)(some, given + j), ref), d);
+        z = OP(fmadd)(k, z, more);
+        const MASK counts = OP_MASK(cmp)(y, zero, _CMP_NEQ_UQ) | spoiled;
+        z = OP(maskz_fmadd)(counts, OP(mul)(slope, OP(mul)(y, inv)), z, zero);
+        OP(mask_storeu)(e + j, some, z);
+    }
 }
 
 /* Nothing of the row is written yet. */

@@ -118,6 +118,14 @@ cdef extern from "exp_lanes.h" nogil:
     void fastce_derive_f(float* e, const float* given, float* hess, Py_ssize_t count,
                          float factor, float factor_low, float c_factor, float shift,
                          float inverse, float kappa, float z_loss, float slope)
+    void fastce_dot_d(const double* e, const double* given, Py_ssize_t count, double reference,
+                      double* total, double* lost)
+    void fastce_dot_f(const float* e, const float* given, Py_ssize_t count, float reference,
+                      float* total, float* lost)
+    void fastce_product_d(double* e, const double* given, Py_ssize_t count, double reference,
+                          double dot, double inverse, double kappa, double shift, double curve)
+    void fastce_product_f(float* e, const float* given, Py_ssize_t count, float reference,
+                          float dot, float inverse, float kappa, float shift, float curve)
     void fastce_sigmoid_d(const double* x, double* out, Py_ssize_t n, double least, double magic,
                           double up)
     void fastce_sigmoid_f(const float* x, float* out, Py_ssize_t n, float least, float magic,
