@@ -88,13 +88,12 @@ static inline void OF(fastce_sweep)(REAL *b, ptrdiff_t steps, const REAL *low, c
         REAL *x = b + l;
         ptrdiff_t i = 0;
         for (; i + 1 < steps; i += 2, x += 2 * FASTCE_LANES) {
-            if (ahead) {
-                __builtin_prefetch(ahead + i * ahead_step + l);
-                __builtin_prefetch(ahead + (i + 1) * ahead_step + l);
-            }
-            if (result) {
-                __builtin_prefetch(result + i * result_step + l, 1);
-                __builtin_prefetch(result + (i + 1) * result_step + l, 1);
+            /* (Where a vector ends: its first items may be in a line that came near before.) */
+            for (ptrdiff_t j = i; j < i + 2; j++) {
+                if (ahead)
+                    __builtin_prefetch(ahead + j * ahead_step + l + WIDTH - 1);
+                if (result)
+                    __builtin_prefetch(result + j * result_step + l + WIDTH - 1, 1);
             }
             VEC e[2] = {OP(max)(least, OP(loadu)(x)),
                         OP(max)(least, OP(loadu)(x + FASTCE_LANES))};
