@@ -71,6 +71,7 @@ cdef struct Work:
     # How the batches of a call are computed.
     bint beside                     # `many`, not `in_turn`
     bint streamed                   # but for rows in turn that have no pile
+    bint gathered                   # rows in turn have gaps, and are first copied to the results
     Py_ssize_t lead                 # rows of the first batch: to where lines start, or as others
     Py_ssize_t count
     int threads
@@ -91,7 +92,10 @@ cdef Work work_on(const Geometry* g, const Array3* x, const Array3* y, bint wide
     cdef Work work
     cdef size_t item = sizeof(double) if wide else sizeof(float)
     work.beside = side_by_side(g, x)
+    work.gathered = (y.data != NULL and y.data != x.data and x.k != 1 and y.k == 1
+                     and not work.beside)
     work.streamed = (FASTCE_HAS_EXP_LANES and y.data != NULL and y.data != x.data
+                     and not work.gathered
                      and g.outer * g.k * g.inner * item >= <size_t> (
                          STREAMED_BYTES if work.beside else STREAMED_LONG))
     work.lead = batch_size(g, work.beside)
@@ -164,6 +168,37 @@ cdef void look_ahead(Work* work, const Geometry* g, const Array3* x, const Array
 
 cdef inline TopsAhead* tops_ahead_of(const Work* work, int thread) noexcept nogil:
     return NULL if work.tops_ahead == NULL else work.tops_ahead + thread
+
+
+cdef inline void gather_rows(const Array3* x, const Array3* y, const Geometry* g,
+                             const Tile* tile, real kind) noexcept nogil:
+    # The rows of a tile become runs of memory in y: each would be gathered twice from x.
+    cdef Py_ssize_t r, j
+    cdef const real* row
+    cdef real* run
+    for r in range(tile.first, tile.first + tile.rows):
+        row = row_at(<real*> x.data, x, g, r)
+        run = row_at(<real*> y.data, y, g, r)
+        j = 0
+        if x.k == 2:
+            if real is double:
+                j = fastce_evens_run_d(row, g.k, run)
+            else:
+                j = fastce_evens_run_f(row, g.k, run)
+        for j in range(j, g.k):
+            run[j] = row[j * x.k]
+
+
+cdef inline Array3 gather_batch(const Array3* x, const Array3* y, const Geometry* g,
+                                const Tile* tile, bint wide) noexcept nogil:
+    # What stands for x then.
+    cdef Array3 gathered = y[0]
+    gathered.divisor = x.divisor
+    if wide:
+        gather_rows[double](x, y, g, tile, 0)
+    else:
+        gather_rows[float](x, y, g, tile, 0)
+    return gathered
 
 
 cdef inline Tile batch_number(const Geometry* g, Py_ssize_t t, const Work* work) noexcept nogil:

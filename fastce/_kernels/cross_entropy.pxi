@@ -767,17 +767,22 @@ cdef inline void xent_batch(const Xent* a, const Tile* batch, void* room, TopsAh
 cdef inline void xent_number(const Xent* a, const Work* work, Py_ssize_t t, int thread,
                              bint wide) noexcept nogil:
     # Batch number t, or tile number t.
+    cdef Xent gathered
     cdef Tile tile
     cdef void* room = room_of(work, thread)
     cdef TopsAhead* tops_ahead
-    if not in_batches(a, work):
-        tile = tile_number(&a.g, t, work.beside)
+    cdef bint batches = in_batches(a, work)
+    tile = batch_number(&a.g, t, work) if batches else tile_number(&a.g, t, work.beside)
+    if work.gathered:
+        gathered = a[0]
+        gathered.x = gather_batch(&a.x, &a.grad, &a.g, &tile, wide)
+        a = &gathered
+    if not batches:
         if wide:
             xent_tile[double](a, &tile, 0)
         else:
             xent_tile[float](a, &tile, 0)
         return
-    tile = batch_number(&a.g, t, work)
     tops_ahead = tops_ahead_of(work, thread)
     if work.beside:
         if wide:

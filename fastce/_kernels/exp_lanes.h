@@ -252,6 +252,18 @@ static inline __m256 fastce_swapped_f(__m256 v, int distance)
         : distance == 2 ? _mm256_permute_ps(v, 0x4e) : _mm256_permute_ps(v, 0xb1);
 }
 
+/* Every other item of two vectors, from the first on. */
+static inline __m512d fastce_evens_d(__m512d a, __m512d b)
+{
+    return _mm512_permutex2var_pd(a, _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0), b);
+}
+
+static inline __m512 fastce_evens_f(__m512 a, __m512 b)
+{
+    return _mm512_permutex2var_ps(a, _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10,
+                                                      8, 6, 4, 2, 0), b);
+}
+
 /* 8 x 8 values transposed, in registers: row[i][j] becomes row[j][i]. */
 static inline void fastce_transpose_d(__m512d row[8])
 {
@@ -451,6 +463,8 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
                            out, pending, folded, total, lost) ((void) 0)
 #define fastce_sweep_run_f(x, count, divisor, masked, low, magic, anchor, ahead, top, two, \
                            out, pending, folded, total, lost) ((void) 0)
+#define fastce_evens_run_d(x, count, out) 0
+#define fastce_evens_run_f(x, count, out) 0
 #define fastce_scale_d(row, k, factor, factor_low, shift) ((void) 0)
 #define fastce_scale_f(row, k, factor, factor_low, shift) ((void) 0)
 #define fastce_gaps_d(x, count, masked, h, total, lost) ((void) 0)

@@ -112,6 +112,15 @@ static inline void OF(fastce_sweep)(REAL *b, ptrdiff_t steps, const REAL *low, c
     }
 }
 
+/* out[j] = x[2 j] for the first of `count` items: how many. (What lies between items is read.) */
+static inline ptrdiff_t OF(fastce_evens_run)(const REAL *x, ptrdiff_t count, REAL *out)
+{
+    ptrdiff_t j = 0;
+    for (; j + WIDTH < count; j += WIDTH)
+        OP(storeu)(out + j, OF(fastce_evens)(OP(loadu)(x + 2 * j), OP(loadu)(x + 2 * j + WIDTH)));
+    return j;
+}
+
 /* Items from the start of a row to the first line of memory. */
 static inline ptrdiff_t OF(fastce_head)(const REAL *out)
 {

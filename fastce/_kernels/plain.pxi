@@ -636,8 +636,6 @@ def plain_row_loss(int op, frozenset own, logits, target, int want, out, dict op
         strides_of(hess, &a.hess)
     if want & PRODUCT:
         strides_of(v, &a.v)
-    if op == CROSS_ENTROPY:
-        bring_together(&a.g, &a.x, &a.grad, logits, grad)
     state = release(3.0 * a.g.outer * a.g.k)
     if op == CROSS_ENTROPY:
         xent_run(&a, wide)

@@ -42,8 +42,6 @@ def row_loss(int op, x, labels, probabilities, weight, row_weight, double smooth
     a.value = data_or_null(value)
     a.smoothing, a.z_loss, a.temperature, a.scale = smoothing, z_loss, temperature, scale
     cdef bint wide = cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE
-    if op == CROSS_ENTROPY:
-        bring_together(&a.g, &a.x, &a.grad, x, grad)
     with nogil:
         if op == CROSS_ENTROPY:
             xent_run(&a, wide)

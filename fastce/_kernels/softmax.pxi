@@ -550,6 +550,7 @@ cdef inline void softmax_tile_number(int op, const Geometry* g, const Array3* x,
                                      bint wide) noexcept nogil:
     # Tile number t, or batch number t.
     cdef Tile tile
+    cdef Array3 gathered
     cdef void* room = room_of(work, thread)
     cdef TopsAhead* tops_ahead
     if not op_in_batches(op):
@@ -560,6 +561,9 @@ cdef inline void softmax_tile_number(int op, const Geometry* g, const Array3* x,
             entropy_tile[float](g, x, <float*> row, &tile, 0)
         return
     tile = batch_number(g, t, work)
+    if work.gathered:
+        gathered = gather_batch(x, y, g, &tile, wide)
+        x = &gathered
     tops_ahead = tops_ahead_of(work, thread)
     if work.beside:
         if wide:
@@ -624,20 +628,6 @@ cdef void softmax_run(int op, const Geometry* g, const Array3* x, const Array3* 
     fastce_clear_flags()
 
 
-cdef int bring_together(const Geometry* g, Array3* xa, const Array3* oa, object x,
-                        object out) except -1:
-    # Long rows with gaps between the classes are copied to where the result will be, and taken from
-    # there: each would be gathered twice. x and `out` are the arrays of xa and oa.
-    cdef double divisor
-    if out is not None and xa.data != oa.data and xa.k != 1 and oa.k == 1 and \
-            not side_by_side(g, xa):
-        cnp.PyArray_CopyInto(out, x)
-        divisor = xa.divisor
-        xa[0] = oa[0]
-        xa.divisor = divisor
-    return 0
-
-
 def softmax_family(int op, x, y, row):
     """Run `op` on x (outer, k, inner), writing y of that shape or row (outer * inner,)."""
     cdef Geometry g
@@ -650,7 +640,6 @@ def softmax_family(int op, x, y, row):
     geometry_of(x, &g)
     array3(x, &xa)
     array3(y, &ya)
-    bring_together(&g, &xa, &ya, x, y)
     with nogil:
         softmax_run(op, &g, &xa, &ya, row_data, wide)
 

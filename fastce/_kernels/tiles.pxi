@@ -100,6 +100,8 @@ cdef extern from "exp_lanes.h" nogil:
                             float low, float magic, float anchor, const float* ahead,
                             float* top, bint two, float* out, fastce_pending* pending,
                             bint folded, float* total, float* lost)
+    Py_ssize_t fastce_evens_run_d(const double* x, Py_ssize_t count, double* out)
+    Py_ssize_t fastce_evens_run_f(const float* x, Py_ssize_t count, float* out)
     void fastce_scale_d(double* row, Py_ssize_t k, double factor, double factor_low, double shift)
     void fastce_scale_f(float* row, Py_ssize_t k, float factor, float factor_low, float shift)
     void fastce_gaps_d(const double* x, Py_ssize_t count, Py_ssize_t masked, double h,
