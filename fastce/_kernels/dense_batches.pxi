@@ -1,7 +1,7 @@
 # Cross-entropy in batches (batches.pxi) where every class has a coefficient, or where the Hessian's
 # diagonal is asked for: what index_batch is for a class a row. The notation is that of
-# cross_entropy.pxi; the class left out of the sums is the largest, so that neither its -log p nor its
-# 1 - p is a difference.
+# cross_entropy.pxi; the class m left out of the sums is the largest, so that neither its -log p nor
+# its 1 - p is a difference, and as -log p_j = (z_m - z_j) + (-log p_m), no term is negative.
 #
 #   c_j = w_t [j = t] + factor given_j + share
 #
@@ -197,6 +197,24 @@ cdef inline void many_gaps(const real* b, Py_ssize_t steps, const real* h, real*
         two_sum(total, lost, s)
 
 
+cdef inline void many_terms(const real* b, const real* c, Py_ssize_t steps, const real* h,
+                            real* cost, real* cost_lost, real* sum_c, real* lost) noexcept nogil:
+    # cost + cost_lost += sums of c_j (h - b_j), sum_c + lost += those of c_j; four steps are added
+    # before they meet the sums.
+    cdef Py_ssize_t i, j, l
+    cdef real s[LANES]
+    cdef real r[LANES]
+    for i in range(0, steps, 4):
+        fill_lanes(s, <real> 0.0)
+        fill_lanes(r, <real> 0.0)
+        for j in range(i, min(i + 4, steps)):
+            for l in range(LANES):
+                s[l] = s[l] + c[j * LANES + l]
+                r[l] = r[l] + c[j * LANES + l] * (h[l] - b[j * LANES + l])
+        two_sum(sum_c, lost, s)
+        two_sum(cost, cost_lost, r)
+
+
 cdef inline void cost_many(const real* x, const Span* xs, const real* given, const Span* cs,
                            const Coefficients* of, const Tile* tile, const Py_ssize_t* masked,
                            const real* h, real* b, real* cost, real* sum_c) noexcept nogil:
@@ -207,10 +225,8 @@ cdef inline void cost_many(const real* x, const Span* xs, const real* given, con
     cdef real c[CHUNK * LANES]
     cdef real cost_lost[LANES]
     cdef real lost[LANES]
-    cdef real s[LANES]
-    cdef real r[LANES]
-    cdef real step_of_masked[LANES]
-    cdef bint hit
+    cdef real none[LANES]
+    fill_lanes(none, <real> 0.0)
     fill_lanes(cost, <real> 0.0)
     fill_lanes(cost_lost, <real> 0.0)
     fill_lanes(sum_c, <real> 0.0)
@@ -227,16 +243,14 @@ cdef inline void cost_many(const real* x, const Span* xs, const real* given, con
             mask_targets(masked, LANES, False, start, steps, b, <const real*> NULL)
             continue
         load(given, cs, tile, start, steps, <real> 0.0, c)
-        for l in range(LANES):
-            step_of_masked[l] = <real> (masked[l] - start if start <= masked[l] < start + steps
-                                        else <Py_ssize_t> -1)
-        for i in range(steps):
-            for l in range(LANES):
-                hit = step_of_masked[l] == <real> i
-                s[l] = <real> 0.0 if hit else factor * c[i * LANES + l] + share
-                r[l] = <real> 0.0 if hit else s[l] * (h[l] - b[i * LANES + l])
-            two_sum(sum_c, lost, s)
-            two_sum(cost, cost_lost, r)
+        if factor != 1 or share != 0:
+            for i in range(steps):
+                for l in range(LANES):
+                    c[i * LANES + l] = factor * c[i * LANES + l] + share
+        mask_targets(masked, LANES, False, start, steps, b, h)
+        mask_targets(masked, LANES, False, start, steps, c, none)
+        many_terms(b, c, steps, h, cost, cost_lost, sum_c, lost)
+        mask_targets(masked, LANES, False, start, steps, b, <const real*> NULL)
     for l in range(LANES):
         cost[l] = cost[l] + cost_lost[l]
         sum_c[l] = sum_c[l] + lost[l]
@@ -554,7 +568,6 @@ cdef void dense_batch(const Xent* a, const Tile* batch, TopsAhead* tops_ahead, r
     cdef real target_x[LANES]
     cdef real target_c[LANES]       # c_t and c_m without w_t
     cdef real top_c[LANES]
-    cdef real h[LANES]              # N but for n ln2_low
     cdef real cost[LANES]           # sum of c_j (-log p_j)
     cdef real sum_c[LANES]          # sum of c_j but for the largest class and w_t
     cdef real rest[LANES]
@@ -575,7 +588,7 @@ cdef void dense_batch(const Xent* a, const Tile* batch, TopsAhead* tops_ahead, r
     cdef real curve[LANES]          # slope / temperature
     cdef real curve_at_top[LANES]
     cdef bint leads[LANES]          # the largest class is the target
-    cdef real log_s, top_cost, y, p, q
+    cdef real top_cost, y, p, q
 
     coefficients_of(a, &weights, &of)
     fill_lanes(omega, <real> 1.0)
@@ -596,10 +609,8 @@ cdef void dense_batch(const Xent* a, const Tile* batch, TopsAhead* tops_ahead, r
     batch_argmax(x, &a.x, &a.g, batch, target, b, at, m, below, tops_ahead, how)
     choose_anchor(below, m, lanes, anchor)
     far = choose_shift(m, lanes, centre, n, low, magic)
-    for l in range(lanes):
-        h[l] = n[l] * ln2_high(kind) + centre[l]
     if dense:
-        batch_costs(a, batch, &of, at, h, b, cost, sum_c, top_c, how)
+        batch_costs(a, batch, &of, at, m, b, cost, sum_c, top_c, how)
         if by_target:
             if of.given != NULL:
                 take_at(<const real*> of.given.data, of.given, &a.g, batch, target, target_c)
@@ -623,15 +634,18 @@ cdef void dense_batch(const Xent* a, const Tile* batch, TopsAhead* tops_ahead, r
         s_low[l] = sum_error(rest[l], top_e[l], s[l]) + (rest_low[l] + y)
         inverse[l] = <real> 1.0 / s[l]
         inverse_low[l] = reciprocal_low(s[l], s_low[l], inverse[l])
-        log_s = log_parts(s[l], s_low[l], -lift(kind))
         top_cost = cost_near(rest[l], rest_low[l], top_e[l], y, inverse[l])
-        q = ((h[l] - target_x[l]) + n[l] * ln2_low(kind)) + log_s
-        q = top_cost if leads[l] else q
-        cost[l] = (cost[l] + sum_c[l] * (n[l] * ln2_low(kind) + log_s)) + top_c[l] * top_cost
-        cost[l] = cost[l] + times(w[l], q)
-        y = (h[l] + n[l] * ln2_low(kind)) + log_s
-        pull[l] = <real> 2.0 * z_loss * y
-        cost[l] = times(omega[l], cost[l] + z_loss * y * y)
+        cost[l] = cost[l] + (sum_c[l] + top_c[l]) * top_cost
+        cost[l] = cost[l] + times(w[l], (m[l] - target_x[l]) + top_cost)
+        pull[l] = 0
+    if z_loss != 0:
+        for l in range(lanes):
+            y = n[l] * ln2_low(kind) + log_parts(s[l], s_low[l], -lift(kind))
+            y = (n[l] * ln2_high(kind) + centre[l]) + y
+            pull[l] = <real> 2.0 * z_loss * y
+            cost[l] = cost[l] + z_loss * y * y
+    for l in range(lanes):
+        cost[l] = times(omega[l], cost[l])
     if value != NULL:
         store_values(value + batch.first, rows, at, cost)
     if grad == NULL:
