@@ -57,7 +57,7 @@ typedef struct {
     /* Where every class has a coefficient w_t [j = t] + c_factor c_j + share, or the Hessian's
      * diagonal is asked for: */
     int dense, curved;                  /* whether there are c_j or a share; the Hessian's diagonal */
-    const void *c;                      /* the c_j as the logits are in e; or NULL */
+    const void *c;                      /* the c_j, or the v_j, as the logits in e; or NULL */
     double c_factor;
     FASTCE_ALIGNED double hess[FASTCE_FEW * FASTCE_LANES];  /* also room for c */
 } fastce_few;
@@ -489,6 +489,8 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
                         lost) ((void) (product))
 #define fastce_few_batch_d(few, steps) ((void) 0)
 #define fastce_few_batch_f(few, steps) ((void) 0)
+#define fastce_few_product_d(few, steps) ((void) 0)
+#define fastce_few_product_f(few, steps) ((void) 0)
 #define fastce_few_dense_d(few, steps) ((void) 0)
 #define fastce_few_dense_f(few, steps) ((void) 0)
 #define fastce_few_run_d(few, steps) ((void) 0)

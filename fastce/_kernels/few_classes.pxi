@@ -177,7 +177,7 @@ cdef void few_batch(const Xent* a, const Tile* batch, real kind) noexcept nogil:
 
 cdef inline bint are_fused_dense(const Xent* a) noexcept nogil:
     # Whether few_dense_batch will do for a tile of many rows.
-    return FASTCE_HAS_EXP_LANES and a.g.k <= FASTCE_FEW and a.v.data == NULL
+    return FASTCE_HAS_EXP_LANES and a.g.k <= FASTCE_FEW
 
 
 cdef inline void weigh_classes(const real* weight, Py_ssize_t steps, real factor, real share,
@@ -190,7 +190,8 @@ cdef inline void weigh_classes(const real* weight, Py_ssize_t steps, real factor
 
 
 cdef void few_dense_batch(const Xent* a, const Tile* batch, real kind) noexcept nogil:
-    # dense_batch with AVX-512. (Class weights and label smoothing together also make it.)
+    # dense_batch, or product_batch, with AVX-512. (Class weights and label smoothing together also
+    # take this way.)
     cdef const real* x = <const real*> a.x.data
     cdef real* value = <real*> a.value
     cdef real* grad = <real*> a.grad.data
@@ -218,6 +219,8 @@ cdef void few_dense_batch(const Xent* a, const Tile* batch, real kind) noexcept 
     if a.row_weight != NULL:
         few.row_weight = <const void*> omega
     coefficients_of(a, &weights, &of)
+    if a.v.data != NULL:
+        of.given = &a.v
     few.dense = a.probabilities.data != NULL or a.smoothing != 0
     few.keep, few.share, few.c_factor = 1 - a.smoothing, of.share, of.factor
     few.z_loss, few.per_logit, few.scale = a.z_loss, 1 / a.temperature, a.scale
@@ -242,7 +245,12 @@ cdef void few_dense_batch(const Xent* a, const Tile* batch, real kind) noexcept 
         few.c_factor, few.share = 1, 0
     place(&a.x, &a.g, batch, &span)
     load(x, &span, batch, 0, batch.steps, -<real> INFINITY, <real*> few.e)
-    if real is double:
+    if a.v.data != NULL:
+        if real is double:
+            fastce_few_product_d(&few, batch.steps)
+        else:
+            fastce_few_product_f(&few, batch.steps)
+    elif real is double:
         fastce_few_dense_d(&few, batch.steps)
     else:
         fastce_few_dense_f(&few, batch.steps)

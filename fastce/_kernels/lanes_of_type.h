@@ -1359,6 +1359,88 @@ static inline __attribute__((always_inline)) void OF(fastce_dense_vectors)(
     }
 }
 
+/* What product_batch in dense_batches.pxi makes of rows of few classes, c being v. */
+static inline __attribute__((always_inline)) void OF(fastce_product_vectors)(
+    fastce_few *few, ptrdiff_t steps, ptrdiff_t lane)
+{
+    enum { count = 2 };
+    const VEC zero = OP(setzero)(), one = OP(set1)(1), per_logit = OP(set1)((REAL) few->per_logit);
+    const VEC twice_z = OP(set1)((REAL) (few->z_loss + few->z_loss));
+    REAL *x = (REAL *) few->e + lane;
+    const REAL *given = (const REAL *) few->c + lane;
+    VEC at[2], m[2], y[2], second[2], anchor[2], least[2], base[2], centre[2], n[2];
+    VEC rest[2], rest_low[2], e[2], e_low[2], s[2], s_low[2], inverse[2], inverse_low[2];
+    VEC reference[2], dot[2], lost[2], kappa[2], shift[2], curve[2], at_top[2], lse[2], step, more;
+    MASK ignored[2], spoiled[2];
+
+    EACH ignored[v] = SIGN_MASK(OF(fastce_numbers)(few->target + lane + WIDTH * v));
+    for (ptrdiff_t i = 0; (ignored[0] | ignored[1]) && i < steps; i++)
+        EACH OP(mask_storeu)(x + i * FASTCE_LANES + WIDTH * v, ignored[v], zero);
+    OF(fastce_few_largest)(count, x, steps, at, m, second);
+    EACH OP(storeu)((REAL *) few->target_x + lane + WIDTH * v, m[v]);
+    EACH OP(storeu)((REAL *) few->gaps + lane + WIDTH * v, zero);
+    EACH few->odd |= OP_MASK(cmp)(OP(sub)(m[v], m[v]), zero, _CMP_UNORD_Q);
+    EACH y[v] = m[v];
+    OF(fastce_few_shifts)(count, x, steps, m, second, anchor, centre, n, least, base);
+    EACH y[v] = OP(sub)(y[v], centre[v]);
+    OF(fastce_few_exps)(true, count, x, steps, at, y, least, base, anchor, few, lane, rest,
+                        rest_low, e, e_low);
+    OF(fastce_few_totals)(count, rest, rest_low, e, e_low, s, s_low, inverse, inverse_low);
+
+    EACH reference[v] = dot[v] = lost[v] = step = zero;
+    for (ptrdiff_t i = 0; i < steps; i++, step = OP(add)(step, one))
+        EACH reference[v] = OP(mask_mov)(reference[v], OP_MASK(cmp)(at[v], step, _CMP_EQ_OQ),
+                                         OP(loadu)(given + i * FASTCE_LANES + WIDTH * v));
+    step = zero;
+    for (ptrdiff_t i = 0; i < steps; i++, step = OP(add)(step, one))
+        EACH {
+            const ptrdiff_t l = i * FASTCE_LANES + WIDTH * v;
+            const VEC ej = OP(loadu)(x + l);
+            const MASK counts = OP_MASK(mask_cmp)(OP_MASK(cmp)(at[v], step, _CMP_NEQ_UQ), ej, zero,
+                                                  _CMP_NEQ_UQ);
+            dot[v] = OF(fastce_sum)(dot[v], OP(maskz_mul)(
+                counts, ej, OP(sub)(OP(loadu)(given + l), reference[v])), &more);
+            lost[v] = OP(add)(lost[v], more);
+        }
+    EACH dot[v] = OP(mul)(OP(add)(dot[v], lost[v]), inverse[v]);
+    EACH kappa[v] = few->weight ? OP(loadu)((const REAL *) few->weight + lane + WIDTH * v) : one;
+    EACH shift[v] = zero;
+    if (few->z_loss != 0) {
+        OF(fastce_few_lse)(count, s, s_low, inverse, n, centre, lse);
+        EACH kappa[v] = OP(fmadd)(twice_z, lse[v], kappa[v]);
+        EACH shift[v] = OP(mul)(twice_z, OP(add)(reference[v], dot[v]));
+    }
+    EACH {
+        curve[v] = OP(set1)((REAL) few->scale);
+        if (few->row_weight)
+            curve[v] = OP(mul)(curve[v],
+                               OP(loadu)((const REAL *) few->row_weight + lane + WIDTH * v));
+        curve[v] = OP(mul)(OP(mul)(curve[v], per_logit), per_logit);
+        at_top[v] = OP(fnmadd)(kappa[v], dot[v], shift[v]);
+        at_top[v] = OP(fmadd)(OP(mul)(curve[v], OP(mul)(e[v], inverse[v])), at_top[v], zero);
+        at_top[v] = OP(maskz_mov)((MASK) ~ignored[v], at_top[v]);
+        spoiled[v] = OP_MASK(cmp)(inverse[v], inverse[v], _CMP_UNORD_Q);
+    }
+    step = zero;
+    for (ptrdiff_t i = 0; i < steps; i++, step = OP(add)(step, one))
+        EACH {
+            const ptrdiff_t l = i * FASTCE_LANES + WIDTH * v;
+            const VEC ej = OP(loadu)(x + l);
+            const MASK counts = (OP_MASK(cmp)(ej, zero, _CMP_NEQ_UQ) | spoiled[v]) & ~ignored[v];
+            more = OP(sub)(OP(sub)(OP(loadu)(given + l), reference[v]), dot[v]);
+            more = OP(fmadd)(kappa[v], more, shift[v]);
+            more = OP(maskz_fmadd)(counts, OP(mul)(curve[v], OP(mul)(ej, inverse[v])), more, zero);
+            OP(storeu)(x + l, OP(mask_mov)(more, OP_MASK(cmp)(at[v], step, _CMP_EQ_OQ),
+                                           at_top[v]));
+        }
+}
+
+static inline void OF(fastce_few_product)(fastce_few *few, ptrdiff_t steps)
+{
+    for (ptrdiff_t lane = 0; lane < FASTCE_LANES; lane += 2 * WIDTH)
+        OF(fastce_product_vectors)(few, steps, lane);
+}
+
 static __attribute__((noinline)) void OF(fastce_dense_two)(fastce_few *few)
 {
     for (ptrdiff_t lane = 0; lane < FASTCE_LANES; lane += 2 * WIDTH)

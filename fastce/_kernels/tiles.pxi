@@ -149,6 +149,8 @@ cdef extern from "exp_lanes.h" nogil:
     void fastce_finish_f(const fastce_pending* row)
     void fastce_few_batch_d(fastce_few* few, Py_ssize_t steps)
     void fastce_few_batch_f(fastce_few* few, Py_ssize_t steps)
+    void fastce_few_product_d(fastce_few* few, Py_ssize_t steps)
+    void fastce_few_product_f(fastce_few* few, Py_ssize_t steps)
     void fastce_few_dense_d(fastce_few* few, Py_ssize_t steps)
     void fastce_few_dense_f(fastce_few* few, Py_ssize_t steps)
     void fastce_few_run_d(fastce_few* few, Py_ssize_t steps)
