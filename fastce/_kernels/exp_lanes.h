@@ -477,6 +477,10 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
                         kappa, z_loss, slope) ((void) 0)
 #define fastce_derive_f(e, given, hess, count, factor, factor_low, c_factor, shift, inverse, \
                         kappa, z_loss, slope) ((void) 0)
+#define fastce_softmax_backward_d(grad, y, out, k) 0
+#define fastce_softmax_backward_f(grad, y, out, k) 0
+#define fastce_log_softmax_backward_d(grad, y, out, k, least, most, magic) 0
+#define fastce_log_softmax_backward_f(grad, y, out, k, least, most, magic) 0
 #define fastce_dot_d(e, given, count, reference, total, lost) ((void) 0)
 #define fastce_dot_f(e, given, count, reference, total, lost) ((void) 0)
 #define fastce_product_d(e, given, count, reference, dot, inverse, kappa, shift, curve) ((void) 0)

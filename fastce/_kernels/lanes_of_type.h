@@ -355,6 +355,93 @@ static inline void OF(fastce_product)(REAL *e, const REAL *given, ptrdiff_t coun
     }
 }
 
+/* Those of four vectors of x that are left. */
+static inline __attribute__((always_inline)) void OF(fastce_load_four)(
+    const REAL *x, ptrdiff_t rest, VEC fill, VEC *four)
+{
+    for (int v = 0; v < 4; v++)
+        four[v] = rest >= 4 * WIDTH
+            ? OP(loadu)(x + WIDTH * v)
+            : OP(mask_loadu)(fill, (MASK) (fastce_kept(rest, -1) >> WIDTH * v), x + WIDTH * v);
+}
+
+static inline __attribute__((always_inline)) void OF(fastce_store_four)(
+    REAL *x, ptrdiff_t rest, const VEC *four)
+{
+    for (int v = 0; v < 4; v++) {
+        if (rest >= 4 * WIDTH)
+            OP(storeu)(x + WIDTH * v, four[v]);
+        else
+            OP(mask_storeu)(x + WIDTH * v, (MASK) (fastce_kept(rest, -1) >> WIDTH * v), four[v]);
+    }
+}
+
+/* backward_row of softmax.pxi, unless a sum is not finite: whether it was. */
+static inline int OF(fastce_softmax_backward)(const REAL *grad, const REAL *y, REAL *out,
+                                              ptrdiff_t k)
+{
+    const VEC zero = OP(setzero)();
+    VEC s[2] = {zero, zero}, q[2] = {zero, zero}, g[4], p[4], rest;
+    REAL total, lost;
+    for (ptrdiff_t j = 0; j < k; j += 4 * WIDTH) {
+        OF(fastce_load_four)(grad + j, k - j, zero, g);
+        OF(fastce_load_four)(y + j, k - j, zero, p);
+        for (int v = 0; v < 4; v += 2)
+            g[v] = OP(fmadd)(g[v], p[v], OP(mul)(g[v + 1], p[v + 1]));
+        s[0] = OF(fastce_sum)(s[0], OP(add)(g[0], g[2]), &rest);
+        q[0] = OP(add)(q[0], rest);
+    }
+    OF(fastce_fold)(s, q, &total, &lost);
+    total += lost;
+    if (!(total - total == 0))
+        return 0;
+    const VEC dot = OP(set1)(total);
+    for (ptrdiff_t j = 0; j < k; j += 4 * WIDTH) {
+        OF(fastce_load_four)(grad + j, k - j, zero, g);
+        OF(fastce_load_four)(y + j, k - j, zero, p);
+        for (int v = 0; v < 4; v++)
+            g[v] = OP(fmadd)(p[v], OP(sub)(g[v], dot), zero);
+        OF(fastce_store_four)(out + j, k - j, g);
+    }
+    return 1;
+}
+
+/* The same for log_softmax: of e**y between `least` and `most`, times 2**LIFT. */
+static inline int OF(fastce_log_softmax_backward)(const REAL *grad, const REAL *y, REAL *out,
+                                                  ptrdiff_t k, REAL least, REAL most, REAL magic)
+{
+    const VEC zero = OP(setzero)(), low = OP(set1)(least), high = OP(set1)(most);
+    const VEC base = OF(fastce_base)(OP(set1)(magic)), masked = OP(set1)(-INFINITY);
+    VEC s[2] = {zero, zero}, q[2] = {zero, zero}, g[4], p[4], rest;
+    REAL total, lost;
+    for (ptrdiff_t j = 0; j < k; j += 4 * WIDTH) {
+        OF(fastce_load_four)(grad + j, k - j, zero, g);
+        g[0] = OP(add)(OP(add)(g[0], g[1]), OP(add)(g[2], g[3]));
+        s[0] = OF(fastce_sum)(s[0], g[0], &rest);
+        q[0] = OP(add)(q[0], rest);
+    }
+    OF(fastce_fold)(s, q, &total, &lost);
+    total += lost;
+    if (!(total - total == 0))
+        return 0;
+    const VEC sum = OP(set1)(total / (REAL) RAISED);
+    for (ptrdiff_t j = 0; j < k; j += 4 * WIDTH) {
+        MASK counts[4];
+        OF(fastce_load_four)(grad + j, k - j, zero, g);
+        OF(fastce_load_four)(y + j, k - j, zero, p);
+        for (int v = 0; v < 4; v++) {
+            counts[v] = OP_MASK(cmp)(p[v], masked, _CMP_NEQ_UQ);
+            p[v] = OP(min)(high, OP(max)(low, p[v]));
+        }
+        for (int v = 0; v < 4; v += GROUP)
+            OF(fastce_exps)(GROUP, p + v, base);
+        for (int v = 0; v < 4; v++)
+            g[v] = OP(maskz_add)(counts[v], OP(fnmadd)(p[v], sum, g[v]), zero);
+        OF(fastce_store_four)(out + j, k - j, g);
+    }
+    return 1;
+}
+
 /* Nothing of the row is written yet. */
 static inline void OF(fastce_start)(fastce_pending *row)
 {

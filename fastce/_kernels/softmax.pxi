@@ -468,6 +468,19 @@ cdef inline void backward_step(bint logarithm, const real* grad, const real* y, 
     two_sum(total, lost, s)
 
 
+cdef inline bint backward_lanes(bint logarithm, const real* grad, const real* y, real* out,
+                                Py_ssize_t k, real low, real most, real magic) noexcept nogil:
+    # backward_row in registers, if there is AVX-512 and the sum is finite: whether it was done.
+    cdef bint done
+    if real is double:
+        done = fastce_log_softmax_backward_d(grad, y, out, k, low, most, magic) if logarithm \
+            else fastce_softmax_backward_d(grad, y, out, k)
+    else:
+        done = fastce_log_softmax_backward_f(grad, y, out, k, low, most, magic) if logarithm \
+            else fastce_softmax_backward_f(grad, y, out, k)
+    return done
+
+
 cdef void backward_row(bint logarithm, const real* grad, const real* y, real* out,
                        Py_ssize_t k) noexcept nogil:
     # backward_tile for one row of which all is in runs of memory. `out` may be grad or y.
@@ -480,6 +493,8 @@ cdef void backward_row(bint logarithm, const real* grad, const real* y, real* ou
     cdef real p[LANES]
     cdef real total[LANES]
     cdef real lost[LANES]
+    if backward_lanes(logarithm, grad, y, out, k, low, most, magic):
+        return
     fill_lanes(total, <real> 0.0)
     fill_lanes(lost, <real> 0.0)
     for i in range(k // LANES):

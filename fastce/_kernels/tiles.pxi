@@ -120,6 +120,12 @@ cdef extern from "exp_lanes.h" nogil:
     void fastce_derive_f(float* e, const float* given, float* hess, Py_ssize_t count,
                          float factor, float factor_low, float c_factor, float shift,
                          float inverse, float kappa, float z_loss, float slope)
+    bint fastce_softmax_backward_d(const double* grad, const double* y, double* out, Py_ssize_t k)
+    bint fastce_softmax_backward_f(const float* grad, const float* y, float* out, Py_ssize_t k)
+    bint fastce_log_softmax_backward_d(const double* grad, const double* y, double* out,
+                                       Py_ssize_t k, double least, double most, double magic)
+    bint fastce_log_softmax_backward_f(const float* grad, const float* y, float* out, Py_ssize_t k,
+                                       float least, float most, float magic)
     void fastce_dot_d(const double* e, const double* given, Py_ssize_t count, double reference,
                       double* total, double* lost)
     void fastce_dot_f(const float* e, const float* given, Py_ssize_t count, float reference,
