@@ -41,10 +41,11 @@ cd "$work/tree"
 # -O1 keeps the stacks readable and comes after setup.py's -O3, which it overrides; -fno-wrapv after
 # Python's own -fwrapv, under which no overflow of a signed integer would be reported. What makes
 # multiply-adds of the formulas at -O2 stays, as others are written as such: all layouts of an array
-# shall have the same bits.
+# shall have the same bits. What is never set is for the compiler to find, as the sanitizers do not.
 export CC=gcc
 sanitize="-fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all -fno-wrapv"
 level="-fno-omit-frame-pointer -g -O1 -fexpensive-optimizations -Wno-maybe-uninitialized"
+level+=" -Werror=uninitialized"
 FASTCE_CFLAGS="$sanitize $level" \
     "$python" setup.py --quiet build_ext --inplace > "$work/build.log" 2>&1 ||
     { cat "$work/build.log" >&2; fail "the build failed"; }

@@ -10,10 +10,8 @@ cdef void single_row(Geometry* g, Array3* x, const void* row, Py_ssize_t k) noex
 
 cdef Work plain_work() noexcept nogil:
     cdef Work work
-    work.beside = work.streamed = False
+    memset(&work, 0, sizeof(work))
     work.lead = work.count = work.threads = 1
-    work.size = 0
-    work.memory = work.room = NULL
     return work
 
 
