@@ -256,13 +256,17 @@ FEW = [
     {"weight": True},
     {"label_smoothing": 0.1, "z_loss": 0.01},
     {"temperature": 2.0, "z_loss": 0.01, "weight": True},
+    {"label_smoothing": 0.2, "weight": True, "z_loss": 0.01},
+    {"probabilities": True, "temperature": 2.0},
+    {"probabilities": True, "label_smoothing": 0.2, "weight": True, "z_loss": 0.01},
 ]
 
 
 @dtypes
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 10, 24])
+@pytest.mark.parametrize("method", ["value_and_grad", "grad_and_hess", "hvp"])
 @pytest.mark.parametrize("options", FEW, ids=str)
-def test_few_classes(options, k, dtype):
+def test_few_classes(options, method, k, dtype):
     """Rows have the same bits however they lie in memory and whatever their batch holds."""
     n = 100
     rng = seeded("few", k, dtype.__name__)
@@ -271,28 +275,34 @@ def test_few_classes(options, k, dtype):
     target = rng.integers(0, k, n)
     target[::9] = -100
     options = dict(options)
+    if options.pop("probabilities", False):
+        target = rng.dirichlet(np.ones(k), n).astype(dtype)
+        target[::9] = np.eye(k, dtype=dtype)[0]
     if "weight" in options:
         options["weight"] = rng.choice([0, 0.5, 2], k).astype(dtype)
     sample_weight = rng.choice([0, 1, 3], n).astype(dtype)
+    v = rng.standard_normal((n, k), dtype)
+    v[50, 0] = np.inf
+    call = getattr(fastce.cross_entropy, method)
 
-    def results(x, rows=slice(None), **more):
-        return fastce.cross_entropy.value_and_grad(
-            x,
-            target[rows],
-            reduction="none",
-            sample_weight=sample_weight[rows],
-            **options,
-            **more,
-        )
+    def results(x, rows=slice(None), turned=False, **more):
+        given = [v[rows]] if method == "hvp" else []
+        given = [target[rows], *given]
+        if turned:
+            given = [one.T for one in given]
+        common = {"reduction": "none", "sample_weight": sample_weight[rows]}
+        return parts(call(x, *given, **common, **options, **more))
 
     want = results(logits)
     wide = np.full((n, 2 * k), 7, dtype)
     wide[:, ::2] = logits
+    out = wide[:, 1::2]
     assert_same_bits(results(wide[:, ::2]), want)
-    assert_same_bits(results(logits, out=wide[:, 1::2]), want)
+    pair = (out, np.empty_like(out)) if method == "grad_and_hess" else out
+    assert_same_bits(results(logits, out=pair), want)
     assert np.array_equal(wide[:, ::2], logits, equal_nan=True)
-    values, grad = results(np.ascontiguousarray(logits.T), axis=0)
-    assert_same_bits((values, grad.T), want)
+    turned = results(np.ascontiguousarray(logits.T), turned=True, axis=0)
+    assert_same_bits(tuple(part.T for part in turned), want)
     for first, last in ((0, 5), (1, 33), (31, 63), (90, 100)):
         rows = slice(first, last)
         assert_same_bits(results(logits[rows], rows), tuple(part[rows] for part in want))

@@ -4,13 +4,18 @@ import itertools
 
 import numpy as np
 import pytest
-from _support import assert_same_bits, dtypes, parts, seeded
+from _support import assert_close, assert_same_bits, dtypes, parts, seeded
 
 import fastce
 
 N, K = 100, 7
-METHODS = ("__call__", "grad", "value_and_grad", "grad_and_hess")
+METHODS = ("__call__", "grad", "value_and_grad", "grad_and_hess", "hvp")
 REDUCTIONS = ("mean", "sum", "none")
+
+
+def vectors(method, logits):
+    """Give what a method takes after the target."""
+    return [seeded("v").standard_normal(logits.shape, logits.dtype)] if method == "hvp" else []
 
 
 def combinations(choices):
@@ -97,17 +102,112 @@ def test_same_bits(loss, method, reduction, dtype):
     """With every two options, with and without `out`."""
     logits = seeded("logits").uniform(0, 1, size=(N, K)).astype(dtype)
     call = getattr(getattr(fastce, loss), method)
+    v = vectors(method, logits)
     for target, options in CALLS[loss](dtype):
         # A string of NumPy's is a string, but not one that the short way knows.
-        want = parts(call(logits, target, **options, reduction=np.str_(reduction)))
+        want = parts(call(logits, target, *v, **options, reduction=np.str_(reduction)))
         options = options | {"reduction": reduction}
-        assert_same_bits(parts(call(logits, target, **options)), want)
+        assert_same_bits(parts(call(logits, target, *v, **options)), want)
         if method == "__call__":
             continue
         outs = tuple(np.full_like(logits, 7) for _ in range(1 + (method == "grad_and_hess")))
-        got = call(logits, target, **options, out=outs if len(outs) > 1 else outs[0])
+        got = call(logits, target, *v, **options, out=outs if len(outs) > 1 else outs[0])
         assert_same_bits(parts(got), want)
         assert parts(got)[-1] is outs[-1]
+
+
+# An array of (n, k) in the last columns or rows of an array full of 7, with room between them.
+OPEN = {
+    "columns": lambda n, k: ((n, 2 * k + 3), lambda a: a[:, 3::2]),
+    "every third column": lambda n, k: ((n, 3 * k), lambda a: a[:, ::3]),
+    "the first columns": lambda n, k: ((n, k + 5), lambda a: a[:, :k]),
+    "every other row": lambda n, k: ((2 * n, k), lambda a: a[::2]),
+    "Fortran": lambda n, k: ((k, n), lambda a: a.T),
+    "rows of Fortran": lambda n, k: ((k, n + 3), lambda a: a[:, 3:].T),
+}
+
+
+def opened(layout, array):
+    """Copy an array into one of the layouts; give what it lies in as well."""
+    shape, view = OPEN[layout](*array.shape)
+    base = np.full(shape, 7, array.dtype)
+    view(base)[:] = array
+    return view(base), base
+
+
+@dtypes
+@pytest.mark.core
+@pytest.mark.parametrize("k", [3, 30, 150, 5000])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("layout", OPEN)
+def test_open_matrices(layout, method, k, dtype):
+    """Logits, v and results with room between rows or columns; what lies there stays."""
+    n = 40 if k < 5000 else 5
+    rng = seeded("open", layout, k)
+    logits = rng.standard_normal((n, k), dtype)
+    labels = rng.integers(0, k, n)
+    v = vectors(method, logits)
+    call = getattr(fastce.cross_entropy, method)
+    x, base = opened(layout, logits)
+    before = base.copy()
+    want = parts(call(x, labels, *v, reduction=np.str_("mean")))
+    assert_close(want, parts(call(logits, labels, *v)), 16)
+    assert_same_bits(parts(call(x, labels, *v)), want)
+    assert_same_bits(parts(call(x, labels, *[opened(layout, one)[0] for one in v])), want)
+    assert_same_bits(base, before)
+    if method == "__call__":
+        return
+    probabilities = rng.dirichlet(np.ones(k), n).astype(dtype)
+    for target in (labels, probabilities):
+        outs, bases = zip(
+            *[opened(layout, logits) for _ in range(1 + (method == "grad_and_hess"))], strict=True
+        )
+        for given in (logits, x, outs[0]):
+            want = parts(call(given, target, *v, reduction=np.str_("mean")))
+            got = call(given, target, *v, out=outs if len(outs) > 1 else outs[0])
+            assert_same_bits(parts(got), want)
+            assert parts(got)[-1] is outs[-1]
+            for out, around in zip(outs, bases, strict=True):
+                out[:] = logits
+                assert_same_bits(around, before)
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("method", METHODS[1:])
+def test_matrices_that_overlap(method):
+    """A result between the logits, or over a part of them or of v, is the one asked for."""
+    n, k = 30, 8
+    rng = seeded("overlap")
+    logits = rng.normal(size=(n, k))
+    labels = rng.integers(0, k, n)
+    v = vectors(method, logits)
+    call = getattr(fastce.cross_entropy, method)
+    want = parts(call(logits, labels, *v, reduction=np.str_("mean")))
+
+    def check(x, out, *vector):
+        got = call(
+            x,
+            labels,
+            *vector,
+            out=(out, np.empty_like(x)) if len(want) > 1 and method == "grad_and_hess" else out,
+        )
+        assert_same_bits(parts(got), want)
+
+    memory = np.zeros((n + 1, 2 * k))
+    memory[:n, ::2] = logits
+    check(memory[:n, ::2], memory[:n, 1::2], *v)
+    assert_same_bits(memory[:n, ::2], logits)
+    check(memory[:n, ::2], memory[1:, ::2], *v)
+    memory[:n, ::2] = logits
+    check(memory[:n, ::2], memory[:n, ::2], *v)
+    if v:
+        for out in (memory[:n, ::2], memory[1:, ::2], memory[:n, :k]):
+            memory[:n, ::2] = v[0]
+            check(logits, out, memory[:n, ::2])
+    square = np.zeros((n, n))
+    square[:, :k] = logits
+    # (Its transpose is another array in the same memory.)
+    check(square[:, :k], square.T[:, :k], *v)
 
 
 BAD_OPTIONS = [
@@ -148,7 +248,8 @@ def test_refused_before_writing(loss, options, name, method):
     if method != "__call__":
         given["out"] = tuple(outs) if method == "grad_and_hess" else outs[0]
     with pytest.raises((TypeError, ValueError), match=name):
-        getattr(getattr(fastce, loss), method)(logits, target, **options, **given)
+        call = getattr(getattr(fastce, loss), method)
+        call(logits, target, *vectors(method, logits), **options, **given)
     assert all(np.all(out == 7) for out in outs)
 
 
