@@ -345,3 +345,22 @@ def test_bad_target_among_others(n, dtype):
             assert np.all(out == 7)
         target[at] = 1
         assert_close(loss(logits, target), dtype(np.log(2)), 1)
+
+
+@dtypes
+@pytest.mark.parametrize("k", [20, 100, 1000])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_gradients_that_cancel(order, k, dtype):
+    """What is left of large gradients is not lost, wherever they stand."""
+    large = dtype(2.0**60 if dtype == np.float64 else 2.0**28)
+    rng = seeded("cancel", k)
+    grad = np.zeros((40, k), dtype, order)
+    for row in grad:
+        row[rng.permutation(k)[:3]] = large, 1, -large
+    y = np.full((40, k), 0.5, dtype, order)
+    for got, want in (
+        (fastce.softmax_backward(grad, y), -0.25),
+        (fastce.log_softmax_backward(grad, np.log(y)), -0.5),
+    ):
+        others = got[grad == 0]
+        assert_close(others, np.full_like(others, want), 4)

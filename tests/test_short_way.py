@@ -172,12 +172,35 @@ def test_open_matrices(layout, method, k, dtype):
                 assert_same_bits(around, before)
 
 
+@dtypes
 @pytest.mark.core
+@pytest.mark.parametrize("layout", OPEN)
+@pytest.mark.parametrize("loss", CALLS)
+def test_open_results(loss, layout, dtype):
+    """Results of every loss in such arrays."""
+    logits = seeded("logits").uniform(0, 1, size=(N, K)).astype(dtype)
+    target, _ = next(iter(CALLS[loss](dtype)))
+    for method in METHODS[1:]:
+        call = getattr(getattr(fastce, loss), method)
+        v = vectors(method, logits)
+        want = parts(call(logits, target, *v))
+        pair = [opened(layout, logits) for _ in range(2)]
+        before = pair[0][1].copy()
+        (out, _), (other, _) = pair
+        got = call(logits, target, *v, out=(out, other) if method == "grad_and_hess" else out)
+        assert_same_bits(parts(got), want)
+        for one, base in pair:
+            one[:] = logits
+            assert_same_bits(base, before)
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("k", [8, 150])
 @pytest.mark.parametrize("method", METHODS[1:])
-def test_matrices_that_overlap(method):
+def test_matrices_that_overlap(method, k):
     """A result between the logits, or over a part of them or of v, is the one asked for."""
-    n, k = 30, 8
-    rng = seeded("overlap")
+    n = 100
+    rng = seeded("overlap", k)
     logits = rng.normal(size=(n, k))
     labels = rng.integers(0, k, n)
     v = vectors(method, logits)
@@ -204,10 +227,10 @@ def test_matrices_that_overlap(method):
         for out in (memory[:n, ::2], memory[1:, ::2], memory[:n, :k]):
             memory[:n, ::2] = v[0]
             check(logits, out, memory[:n, ::2])
-    square = np.zeros((n, n))
-    square[:, :k] = logits
+    square = np.zeros((150, 150))
+    square[:n, :k] = logits
     # (Its transpose is another array in the same memory.)
-    check(square[:, :k], square.T[:, :k], *v)
+    check(square[:n, :k], square.T[:n, :k], *v)
 
 
 BAD_OPTIONS = [

@@ -49,14 +49,16 @@ typedef struct {
     int odd;                            /* becomes other than 0 if leave_to_tiles has any */
     FASTCE_ALIGNED double e[FASTCE_FEW * FASTCE_LANES];     /* the logits, then e_j */
     double step_of_target[FASTCE_LANES];                    /* the target as a number of the type */
-    double target_x[FASTCE_LANES], gaps[FASTCE_LANES];      /* with smoothing, for leave_to_tiles */
+    /* For leave_to_tiles: the logit of the target, or of the largest class, and what is finite only
+     * if all logits that count are. */
+    double left_out[FASTCE_LANES], gaps[FASTCE_LANES];
     double costs[FASTCE_LANES];         /* room for `cost` */
     double factor[FASTCE_LANES], factor_low[FASTCE_LANES];  /* of the gradient: see store_few */
     double shift[FASTCE_LANES], at_target[FASTCE_LANES];
     double run[(FASTCE_FEW + 1) * FASTCE_LANES];            /* row after row */
     /* Where every class has a coefficient w_t [j = t] + c_factor c_j + share, or the Hessian's
      * diagonal is asked for: */
-    int dense, curved;                  /* whether there are c_j or a share; the Hessian's diagonal */
+    int dense, curved;                  /* whether there are c_j or a share; and that diagonal */
     const void *c;                      /* the c_j, or the v_j, as the logits in e; or NULL */
     double c_factor;
     FASTCE_ALIGNED double hess[FASTCE_FEW * FASTCE_LANES];  /* also room for c */

@@ -114,6 +114,20 @@ cdef inline void store_few(fastce_few* few, real* out, const Array3* oa, const G
         store_but_done(out, oa, g, batch, target, e)
 
 
+cdef inline void set_up(const Xent* a, const Tile* batch, fastce_few* few,
+                        real kind) noexcept nogil:
+    # What is the same for every batch; nothing is asked for but the gradient, if there is one.
+    few.target = NULL
+    few.weight = few.row_weight = few.result = few.cost = few.rows = few.c = NULL
+    few.smooth = few.into_run = few.dense = few.curved = False
+    few.odd = 0
+    few.result_step = 0
+    few.keep, few.share, few.c_factor = 1 - a.smoothing, 0, 0
+    few.z_loss, few.per_logit, few.scale = a.z_loss, 1 / a.temperature, a.scale
+    few.derived = a.grad.data != NULL
+    few.ahead = near_tile(<const real*> a.x.data, &a.x, &a.g, batch, LANES, &few.ahead_step)
+
+
 cdef void few_batch(const Xent* a, const Tile* batch, real kind) noexcept nogil:
     # index_batch with AVX-512.
     cdef const real* x = <const real*> a.x.data
@@ -128,34 +142,26 @@ cdef void few_batch(const Xent* a, const Tile* batch, real kind) noexcept nogil:
     cdef real omega[LANES]
 
     any_ignored = batch_targets(a, batch, target)
+    set_up(a, batch, &few, kind)
     few.target = target
-    few.weight = few.row_weight = NULL
     if a.weight != NULL or a.row_weight != NULL:
         batch_weights(a, batch, target, w, omega)
         few.weight = <const void*> w if a.weight != NULL else NULL
         few.row_weight = <const void*> omega if a.row_weight != NULL else NULL
     few.smooth = a.smoothing != 0
-    few.keep, few.share = 1 - a.smoothing, a.smoothing / a.g.k
-    few.z_loss, few.per_logit, few.scale = a.z_loss, 1 / a.temperature, a.scale
-    few.ahead = near_tile(x, &a.x, &a.g, batch, LANES, &few.ahead_step)
-    few.result = NULL
-    few.result_step = 0
-    few.derived = grad != NULL
+    few.share = a.smoothing / a.g.k
     in_run = few.derived and is_run(&a.grad, &a.g, batch)
     few.into_run = in_run and fewest
-    few.odd = 0
     if few.derived and not in_run:
         place(&a.grad, &a.g, batch, &span)
     if few.derived and (not batch.streamed if in_run
                         else is_fetched(<const real*> grad, &span, batch)):
         few.result = near_tile(<const real*> grad, &a.grad, &a.g, batch, 0, &few.result_step)
-    few.cost = NULL
     if value != NULL:
         value = value + batch.first
         few.cost = few.costs
         if batch.rows == LANES and not any_ignored:
             few.cost = value
-    few.rows = NULL
     if fewest and a.x.divisor == 1 and is_run(&a.x, &a.g, batch):
         few.rows = x + batch.first * a.g.k
     else:
@@ -166,7 +172,7 @@ cdef void few_batch(const Xent* a, const Tile* batch, real kind) noexcept nogil:
     else:
         fastce_few_batch_f(&few, batch.steps)
     if few.odd != 0:
-        leave_to_tiles(a, batch, <const real*> few.target_x, <const real*> few.gaps, target)
+        leave_to_tiles(a, batch, <const real*> few.left_out, <const real*> few.gaps, target)
     if few.cost == few.costs:
         store_values(value, batch.rows, target, <const real*> few.costs)
     if few.into_run and few.odd == 0:
@@ -204,8 +210,7 @@ cdef void few_dense_batch(const Xent* a, const Tile* batch, real kind) noexcept 
     cdef real w[LANES]
     cdef real omega[LANES]
 
-    few.target = NULL
-    few.weight = few.row_weight = NULL
+    set_up(a, batch, &few, kind)
     if a.labels != NULL:
         batch_targets(a, batch, target)
         batch_weights(a, batch, target, w, omega)
@@ -222,18 +227,10 @@ cdef void few_dense_batch(const Xent* a, const Tile* batch, real kind) noexcept 
     if a.v.data != NULL:
         of.given = &a.v
     few.dense = a.probabilities.data != NULL or a.smoothing != 0
-    few.keep, few.share, few.c_factor = 1 - a.smoothing, of.share, of.factor
-    few.z_loss, few.per_logit, few.scale = a.z_loss, 1 / a.temperature, a.scale
+    few.share, few.c_factor = of.share, of.factor
     few.curved = hess != NULL
-    few.derived = grad != NULL
-    few.odd = 0
-    few.ahead = near_tile(x, &a.x, &a.g, batch, LANES, &few.ahead_step)
-    few.result = NULL
-    few.result_step = 0
-    few.cost = NULL
     if value != NULL:
         few.cost = few.costs
-    few.c = NULL
     if of.given != NULL:
         place(of.given, &a.g, batch, &span)
         load(<const real*> of.given.data, &span, batch, 0, batch.steps, <real> 0.0,
@@ -255,7 +252,7 @@ cdef void few_dense_batch(const Xent* a, const Tile* batch, real kind) noexcept 
     else:
         fastce_few_dense_f(&few, batch.steps)
     if few.odd != 0:
-        leave_to_tiles(a, batch, <const real*> few.target_x, <const real*> few.gaps, target)
+        leave_to_tiles(a, batch, <const real*> few.left_out, <const real*> few.gaps, target)
     if value != NULL:
         store_values(value + batch.first, batch.rows, target, <const real*> few.costs)
     if few.derived:

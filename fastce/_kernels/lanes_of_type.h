@@ -307,6 +307,27 @@ static inline void OF(fastce_derive)(REAL *e, const REAL *given, REAL *hess, ptr
                               kappa, z_loss, slope);
 }
 
+/* Those of four vectors of x that are left. */
+static inline __attribute__((always_inline)) void OF(fastce_load_four)(
+    const REAL *x, ptrdiff_t rest, VEC fill, VEC *four)
+{
+    for (int v = 0; v < 4; v++)
+        four[v] = rest >= 4 * WIDTH
+            ? OP(loadu)(x + WIDTH * v)
+            : OP(mask_loadu)(fill, (MASK) (fastce_kept(rest, -1) >> WIDTH * v), x + WIDTH * v);
+}
+
+static inline __attribute__((always_inline)) void OF(fastce_store_four)(
+    REAL *x, ptrdiff_t rest, const VEC *four)
+{
+    for (int v = 0; v < 4; v++) {
+        if (rest >= 4 * WIDTH)
+            OP(storeu)(x + WIDTH * v, four[v]);
+        else
+            OP(mask_storeu)(x + WIDTH * v, (MASK) (fastce_kept(rest, -1) >> WIDTH * v), four[v]);
+    }
+}
+
 /* The sum of e_j (v_j - reference), and what rounding it lost. What has e_j = 0 does not count,
  * whatever v_j is. */
 static inline void OF(fastce_dot)(const REAL *e, const REAL *given, ptrdiff_t count,
@@ -316,20 +337,16 @@ static inline void OF(fastce_dot)(const REAL *e, const REAL *given, ptrdiff_t co
     const VEC ref = OP(set1)(reference), zero = OP(setzero)();
     VEC s[2] = {zero, zero}, q[2] = {zero, zero}, rest;
     for (ptrdiff_t i = 0; i < count; i += BLOCK) {
-        VEC term[4];
-        const uint64_t used = fastce_kept(count - i, -1);
+        VEC y[4], z[4];
         for (int v = 0; v < 4; v++)
             __builtin_prefetch(given + i + WIDTH * v + FASTCE_READ_AHEAD);
+        OF(fastce_load_four)(e + i, count - i, zero, y);
+        OF(fastce_load_four)(given + i, count - i, zero, z);
         for (int v = 0; v < 4; v++) {
-            const MASK some = (MASK) (used >> WIDTH * v);
-            const ptrdiff_t j = i + WIDTH * v;
-            const VEC y = OP(maskz_loadu)(some, e + j);
-            const MASK counts = OP_MASK(cmp)(y, zero, _CMP_NEQ_UQ);
-            term[v] = OP(maskz_mul)(counts, y, OP(sub)(OP(maskz_loadu)(some, given + j), ref));
-        }
-        for (int v = 0; v < 2; v++) {
-            s[v] = OF(fastce_sum)(s[v], OP(add)(term[v], term[v + 2]), &rest);
-            q[v] = OP(add)(q[v], rest);
+            const MASK counts = OP_MASK(cmp)(y[v], zero, _CMP_NEQ_UQ);
+            z[v] = OP(maskz_mul)(counts, y[v], OP(sub)(z[v], ref));
+            s[v % 2] = OF(fastce_sum)(s[v % 2], z[v], &rest);
+            q[v % 2] = OP(add)(q[v % 2], rest);
         }
     }
     OF(fastce_fold)(s, q, total, lost);
@@ -355,27 +372,6 @@ static inline void OF(fastce_product)(REAL *e, const REAL *given, ptrdiff_t coun
     }
 }
 
-/* Those of four vectors of x that are left. */
-static inline __attribute__((always_inline)) void OF(fastce_load_four)(
-    const REAL *x, ptrdiff_t rest, VEC fill, VEC *four)
-{
-    for (int v = 0; v < 4; v++)
-        four[v] = rest >= 4 * WIDTH
-            ? OP(loadu)(x + WIDTH * v)
-            : OP(mask_loadu)(fill, (MASK) (fastce_kept(rest, -1) >> WIDTH * v), x + WIDTH * v);
-}
-
-static inline __attribute__((always_inline)) void OF(fastce_store_four)(
-    REAL *x, ptrdiff_t rest, const VEC *four)
-{
-    for (int v = 0; v < 4; v++) {
-        if (rest >= 4 * WIDTH)
-            OP(storeu)(x + WIDTH * v, four[v]);
-        else
-            OP(mask_storeu)(x + WIDTH * v, (MASK) (fastce_kept(rest, -1) >> WIDTH * v), four[v]);
-    }
-}
-
 /* backward_row of softmax.pxi, unless a sum is not finite: whether it was. */
 static inline int OF(fastce_softmax_backward)(const REAL *grad, const REAL *y, REAL *out,
                                               ptrdiff_t k)
@@ -386,10 +382,10 @@ static inline int OF(fastce_softmax_backward)(const REAL *grad, const REAL *y, R
     for (ptrdiff_t j = 0; j < k; j += 4 * WIDTH) {
         OF(fastce_load_four)(grad + j, k - j, zero, g);
         OF(fastce_load_four)(y + j, k - j, zero, p);
-        for (int v = 0; v < 4; v += 2)
-            g[v] = OP(fmadd)(g[v], p[v], OP(mul)(g[v + 1], p[v + 1]));
-        s[0] = OF(fastce_sum)(s[0], OP(add)(g[0], g[2]), &rest);
-        q[0] = OP(add)(q[0], rest);
+        for (int v = 0; v < 4; v++) {
+            s[v % 2] = OF(fastce_sum)(s[v % 2], OP(mul)(g[v], p[v]), &rest);
+            q[v % 2] = OP(add)(q[v % 2], rest);
+        }
     }
     OF(fastce_fold)(s, q, &total, &lost);
     total += lost;
@@ -416,9 +412,10 @@ static inline int OF(fastce_log_softmax_backward)(const REAL *grad, const REAL *
     REAL total, lost;
     for (ptrdiff_t j = 0; j < k; j += 4 * WIDTH) {
         OF(fastce_load_four)(grad + j, k - j, zero, g);
-        g[0] = OP(add)(OP(add)(g[0], g[1]), OP(add)(g[2], g[3]));
-        s[0] = OF(fastce_sum)(s[0], g[0], &rest);
-        q[0] = OP(add)(q[0], rest);
+        for (int v = 0; v < 4; v++) {
+            s[v % 2] = OF(fastce_sum)(s[v % 2], g[v], &rest);
+            q[v % 2] = OP(add)(q[v % 2], rest);
+        }
     }
     OF(fastce_fold)(s, q, &total, &lost);
     total += lost;
@@ -477,9 +474,9 @@ static inline void OF(fastce_two_lanes)(VEC largest, VEC second, REAL *top)
  * the row that is pending, if one is, and `top`, unless it is NULL, becomes the largest of itself
  * and `count` items ahead, which are not divided; if `two`, the largest two. */
 static inline __attribute__((always_inline)) void OF(fastce_sweep_items)(
-    const bool divided, const bool two, const REAL *x, ptrdiff_t count, REAL divisor, ptrdiff_t masked, REAL low,
-    REAL magic, REAL anchor, const REAL *ahead, REAL *top, REAL *out, fastce_pending *pending,
-    int folded, REAL *total, REAL *lost)
+    const bool divided, const bool two, const REAL *x, ptrdiff_t count, REAL divisor,
+    ptrdiff_t masked, REAL low, REAL magic, REAL anchor, const REAL *ahead, REAL *top, REAL *out,
+    fastce_pending *pending, int folded, REAL *total, REAL *lost)
 {
     const VEC by = OP(set1)(divisor);
     const REAL *waits = pending ? (const REAL *) pending->e : NULL;
@@ -937,6 +934,16 @@ static inline __attribute__((always_inline)) void OF(fastce_few_eight)(const fas
  * the others are two at most, whose exact sum needs no anchor. */
 #define EXACT(steps) (__builtin_constant_p(steps) && steps <= 3)
 
+/* Rows that are ignored become zeros: what stands there is not looked at. */
+static inline __attribute__((always_inline)) void OF(fastce_few_clear)(int count, REAL *x,
+                                                                       ptrdiff_t steps,
+                                                                       const MASK *ignored)
+{
+    if (ignored[0] | ignored[1])
+        for (ptrdiff_t i = 0; i < steps; i++, x += FASTCE_LANES)
+            EACH OP(mask_storeu)(x + WIDTH * v, ignored[v], OP(setzero)());
+}
+
 /* The logits of the targets, and the largest but those, which become -inf; if EXACT, of all. */
 static inline __attribute__((always_inline)) void OF(fastce_few_tops)(int count, REAL *x,
                                                                       ptrdiff_t steps,
@@ -982,9 +989,9 @@ static inline __attribute__((always_inline)) VEC OF(fastce_few_gaps)(const REAL 
 /* x = e_j, their sums but for the target, which start at an anchor each, and e and what rounding it
  * lost of the target, whose logit is y, and is masked already unless it is `found` here. */
 static inline __attribute__((always_inline)) void OF(fastce_few_exps)(
-    const bool found, int count, REAL *x, ptrdiff_t steps, const VEC *target, const VEC *y, const VEC *least,
-    const VEC *base, const VEC *anchor, const fastce_few *few, ptrdiff_t lane, VEC *total,
-    VEC *lost, VEC *e, VEC *e_low)
+    const bool found, int count, REAL *x, ptrdiff_t steps, const VEC *target, const VEC *y,
+    const VEC *least, const VEC *base, const VEC *anchor, const fastce_few *few, ptrdiff_t lane,
+    VEC *total, VEC *lost, VEC *e, VEC *e_low)
 {
     const REAL *ahead = (const REAL *) few->ahead, *result = (const REAL *) few->result;
     const VEC one = OP(set1)(1);
@@ -1054,7 +1061,8 @@ static inline __attribute__((always_inline)) void OF(fastce_few_costs)(
     int count, const VEC *rest, const VEC *rest_low, const VEC *e, const VEC *e_low, const VEC *s,
     const VEC *s_low, const VEC *inverse, const VEC *y, const VEC *n, VEC *cost)
 {
-    const VEC shift[2] = {OP(set1)(-LIFT), OP(set1)(-LIFT)}, none[2] = {OP(setzero)(), OP(setzero)()};
+    const VEC shift[2] = {OP(set1)(-LIFT), OP(set1)(-LIFT)};
+    const VEC none[2] = {OP(setzero)(), OP(setzero)()};
     VEC q[2], u[2], inverse_u[2], c[2];
     MASK far[2];
     OF(fastce_few_odds)(count, rest, rest_low, e, e_low, inverse, u, inverse_u, c);
@@ -1158,9 +1166,7 @@ static inline __attribute__((always_inline)) void OF(fastce_few_vectors)(
     EACH target[v] = OF(fastce_numbers)(few->target + lane + WIDTH * v);
     EACH ignored[v] = SIGN_MASK(target[v]);
     EACH OP(storeu)((REAL *) few->step_of_target + lane + WIDTH * v, target[v]);
-    if (ignored[0] | ignored[1])
-        for (ptrdiff_t i = 0; i < steps; i++)
-            EACH OP(mask_storeu)(x + i * FASTCE_LANES + WIDTH * v, ignored[v], zero);
+    OF(fastce_few_clear)(count, x, steps, ignored);
     OF(fastce_few_tops)(count, x, steps, target, target_x, top);
 
     EACH m[v] = OP(max)(target_x[v], top[v]);
@@ -1170,14 +1176,14 @@ static inline __attribute__((always_inline)) void OF(fastce_few_vectors)(
     if (smooth) {
         EACH h[v] = OP(mask_mov)(OP(mul)(n[v], OP(set1)(LN2_HIGH)), leads[v], y[v]);
         EACH gaps[v] = OF(fastce_few_gaps)(x + WIDTH * v, steps, target[v], h[v], y[v]);
-        EACH OP(storeu)((REAL *) few->target_x + lane + WIDTH * v, target_x[v]);
+        EACH OP(storeu)((REAL *) few->left_out + lane + WIDTH * v, target_x[v]);
         EACH OP(storeu)((REAL *) few->gaps + lane + WIDTH * v, gaps[v]);
         /* (x - x is NaN unless x is finite) */
         EACH few->odd |= OP_MASK(cmp)(OP(sub)(gaps[v], gaps[v]),
                                       OP(sub)(target_x[v], target_x[v]), _CMP_UNORD_Q);
     }
-    OF(fastce_few_exps)(false, count, x, steps, target, y, least, base, anchor, few, lane, rest, rest_low,
-                        e, e_low);
+    OF(fastce_few_exps)(false, count, x, steps, target, y, least, base, anchor, few, lane, rest,
+                        rest_low, e, e_low);
     OF(fastce_few_totals)(count, rest, rest_low, e, e_low, s, s_low, inverse, inverse_low);
 
     EACH w[v] = few->weight ? OP(loadu)((const REAL *) few->weight + lane + WIDTH * v) : one;
@@ -1323,11 +1329,10 @@ static inline __attribute__((always_inline)) void OF(fastce_dense_vectors)(
         EACH ignored[v] = SIGN_MASK(target[v]);
         EACH w[v] = few->weight ? OP(loadu)((const REAL *) few->weight + lane + WIDTH * v) : one;
         EACH w[v] = OP(mul)(w[v], OP(set1)((REAL) few->keep));
-        for (ptrdiff_t i = 0; (ignored[0] | ignored[1]) && i < steps; i++)
-            EACH OP(mask_storeu)(x + i * FASTCE_LANES + WIDTH * v, ignored[v], zero);
+        OF(fastce_few_clear)(count, x, steps, ignored);
     }
     OF(fastce_few_largest)(count, x, steps, at, m, second);
-    EACH OP(storeu)((REAL *) few->target_x + lane + WIDTH * v, m[v]);
+    EACH OP(storeu)((REAL *) few->left_out + lane + WIDTH * v, m[v]);
     EACH y[v] = m[v];
     OF(fastce_few_shifts)(count, x, steps, m, second, anchor, centre, n, least, base);
     EACH y[v] = OP(sub)(y[v], centre[v]);
@@ -1377,8 +1382,8 @@ static inline __attribute__((always_inline)) void OF(fastce_dense_vectors)(
         EACH pull[v] = OP(mul)(OP(add)(z_loss, z_loss), lse[v]);
     }
     if (few->derived) {
-        VEC slope[2], inner[2], at_top[2], kappa[2], factor[2], factor_low[2], curve[2], curve_top[2];
-        VEC target_slope[2];
+        VEC slope[2], inner[2], at_top[2], kappa[2], factor[2], factor_low[2], target_slope[2];
+        VEC curve[2], curve_top[2];
         EACH {
             const MASK leads = OP_MASK(cmp)(target[v], at[v], _CMP_EQ_OQ);
             const VEC p = OP(mul)(e[v], inverse[v]);
@@ -1410,7 +1415,7 @@ static inline __attribute__((always_inline)) void OF(fastce_dense_vectors)(
             EACH {
                 const ptrdiff_t l = i * FASTCE_LANES + WIDTH * v;
                 const MASK hit = OP_MASK(cmp)(at[v], step, _CMP_EQ_OQ);
-                const VEC ej = OP(loadu)(x + l), p = OP(mul)(ej, inverse[v]);
+                const VEC ej = OP(loadu)(x + l);
                 VEC more = zero;
                 if (dense) {
                     more = c ? OP(fmadd)(c_factor, OP(loadu)(c + l), share) : share;
@@ -1422,9 +1427,8 @@ static inline __attribute__((always_inline)) void OF(fastce_dense_vectors)(
                 more = OP(fmadd)(ej, factor[v], OP(fmadd)(ej, factor_low[v], more));
                 OP(storeu)(x + l, OP(mask_mov)(more, hit, at_top[v]));
                 if (curved) {
-                    VEC h = OP(mul)(OP(add)(z_loss, z_loss), p);
-                    h = OP(mul)(p, OP(fmadd)(kappa[v], OP(sub)(one, p), h));
-                    h = OP(fmadd)(curve[v], h, zero);
+                    const VEC h = OF(fastce_curve)(ej, inverse[v], kappa[v],
+                                                   OP(add)(z_loss, z_loss), curve[v]);
                     OP(storeu)(hess + l, OP(mask_mov)(h, hit, curve_top[v]));
                 }
             }
@@ -1461,10 +1465,9 @@ static inline __attribute__((always_inline)) void OF(fastce_product_vectors)(
     MASK ignored[2], spoiled[2];
 
     EACH ignored[v] = SIGN_MASK(OF(fastce_numbers)(few->target + lane + WIDTH * v));
-    for (ptrdiff_t i = 0; (ignored[0] | ignored[1]) && i < steps; i++)
-        EACH OP(mask_storeu)(x + i * FASTCE_LANES + WIDTH * v, ignored[v], zero);
+    OF(fastce_few_clear)(count, x, steps, ignored);
     OF(fastce_few_largest)(count, x, steps, at, m, second);
-    EACH OP(storeu)((REAL *) few->target_x + lane + WIDTH * v, m[v]);
+    EACH OP(storeu)((REAL *) few->left_out + lane + WIDTH * v, m[v]);
     EACH OP(storeu)((REAL *) few->gaps + lane + WIDTH * v, zero);
     EACH few->odd |= OP_MASK(cmp)(OP(sub)(m[v], m[v]), zero, _CMP_UNORD_Q);
     EACH y[v] = m[v];

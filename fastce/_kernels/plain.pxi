@@ -96,7 +96,8 @@ cdef bint apart(object a, object b) noexcept:
 
 
 cdef bint alike(object a, object b) noexcept:
-    # Whether two arrays have one type and shape, and are the same memory or share none.
+    # Whether two arrays whose axes go upwards have one type and shape, and are the same memory or
+    # share none.
     cdef int i
     cdef bint same = cnp.PyArray_DATA(a) == cnp.PyArray_DATA(b)
     if cnp.PyArray_TYPE(a) != cnp.PyArray_TYPE(b) or cnp.PyArray_NDIM(a) != cnp.PyArray_NDIM(b):
@@ -223,11 +224,14 @@ cdef int plain_reduction(object name) noexcept:
     return MEAN if name == "mean" else SUM if name == "sum" else NONE if name == "none" else -1
 
 
-cdef tuple plain_pair(object out, object logits):
-    # Where gradient and Hessian go, if to two arrays or, both None, to new ones; else None.
+cdef tuple plain_pair(object out, object logits, bint contiguous):
+    # Where gradient and Hessian go, if to two plain arrays, or else to open matrices, or, both
+    # None, to new ones; else None.
     if out is None:
         return (None, None)
     if type(out) is not tuple or len(out) != 2 or out[0] is None or out[1] is None:
+        return None
+    if contiguous and not (is_plain(out[0]) and is_plain(out[1])):
         return None
     if is_matrix_out(out[0], logits) and is_matrix_out(out[1], logits) and apart(out[0], out[1]):
         return out
@@ -235,7 +239,8 @@ cdef tuple plain_pair(object out, object logits):
 
 
 cdef bint spared(object array, object grad, object hess) noexcept:
-    # Whether writing the derivatives leaves a plain array as it is; any may be None.
+    # Whether writing the derivatives leaves an array as it is; the axes of all go upwards, and any
+    # may be None.
     return array is None or ((grad is None or apart(grad, array))
                              and (hess is None or apart(hess, array)))
 
@@ -308,7 +313,7 @@ def plain_element_loss(int loss, frozenset own, logits, target, int want, out, d
     cdef cnp.npy_intp pieces
     grad, hess = out, None
     if want & HESS:
-        pair = plain_pair(out, logits)
+        pair = plain_pair(out, logits, True)
         if pair is None:
             return None
         grad, hess = pair
@@ -569,7 +574,7 @@ def plain_row_loss(int op, frozenset own, logits, target, int want, out, dict op
     cdef double total = 0
     grad, hess = out, None
     if want & HESS:
-        pair = plain_pair(out, logits)
+        pair = plain_pair(out, logits, False)
         if pair is None:
             return None
         grad, hess = pair

@@ -69,7 +69,7 @@ cdef extern from "exp_lanes.h" nogil:
         int odd
         double* e
         double* step_of_target
-        double* target_x
+        double* left_out
         double* gaps
         double* costs
         double* factor
@@ -688,12 +688,12 @@ cdef inline void sweep_run(const real* x, Py_ssize_t count, double divisor, Py_s
                            real centre, real low, real magic, real anchor, const real* ahead,
                            real* top, bint two, real* out, real* b, fastce_pending* pending,
                            bint first, bint folded, real* total, real* lost) noexcept nogil:
-    # `sweep` of a chunk of one row that is a run of memory, from x, to be divided, to out, which may
-    # be x, or NULL; as if x[masked] were -inf. b is room for a chunk, and may be x. Meanwhile a part
-    # is written of the row that is pending, if it is not NULL; and `top` becomes the largest of
-    # itself and of `count` items ahead, or the largest two. `folded`: total and lost are not lanes
-    # but what they add up to, this being all of the row. (Without AVX-512 `top` must be NULL and the
-    # divisor 1.)
+    # `sweep` of a chunk of one row that is a run of memory, from x, to be divided, to out, which
+    # may be x, or NULL; as if x[masked] were -inf. b is room for a chunk, and may be x. Meanwhile a
+    # part is written of the row that is pending, if it is not NULL; and `top` becomes the largest
+    # of itself and of `count` items ahead, or the largest two. `folded`: total and lost are not
+    # lanes but what they add up to, this being all of the row. (Without AVX-512 `top` must be NULL
+    # and the divisor 1.)
     cdef Py_ssize_t step, i, l, rest
     cdef bint whole
     cdef real s[LANES]
@@ -711,7 +711,8 @@ cdef inline void sweep_run(const real* x, Py_ssize_t count, double divisor, Py_s
                                pending, folded, total if folded else s, lost if folded else q)
         else:
             fastce_sweep_run_f(x, count, <float> divisor, masked, low, magic, anchor, ahead, top,
-                               two, out, pending, folded, total if folded else s, lost if folded else q)
+                               two, out, pending, folded, total if folded else s,
+                               lost if folded else q)
         if folded:
             return
     else:
