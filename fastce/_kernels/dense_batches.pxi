@@ -396,14 +396,18 @@ cdef void derive_section(const Xent* a, const Coefficients* of, const Tile* tile
         start = chunk * CHUNK
         steps = min(tile.steps - start, <Py_ssize_t> CHUNK)
         e = <real*> run_of(<const real*> grad, &gs, tile, a.g.k, chunk, &count, b)
+        if given != NULL:
+            c = run_of(given, &cs, tile, a.g.k, chunk, &count, room)
+        if FASTCE_HAS_EXP_LANES and gs.unit and (hess == NULL or hs.unit):
+            to = hess + hs.lane[0] + start * LANES if hess != NULL else NULL
+            derive_run(e, c, to, count, d, a.z_loss)
+            continue
         if hess != NULL:
             to = hess + hs.lane[0] + start * LANES if hs.unit else h
             hessian_run(<const real*> e, to, count, <real> d.inverse, <real> d.kappa,
                         <real> a.z_loss, <real> d.slope)
             if not hs.unit:
                 store(hess, &hs, tile, start, steps, <const real*> h)
-        if given != NULL:
-            c = run_of(given, &cs, tile, a.g.k, chunk, &count, room)
         gradient_run(e, c, count, <real> d.factor, <real> d.factor_low, <real> d.c_factor,
                      <real> d.shift)
         if not gs.unit:

@@ -485,11 +485,15 @@ def plain_softmax_backward(bint logarithm, grad, y, axis, out):
     return out
 
 
-cdef double weights_of_targets(const Xent* a, real* weights) noexcept nogil:
+cdef double weights_of_targets(const Xent* a, Py_ssize_t ignored, real* weights) noexcept nogil:
     # The sum of the weights with which rows count; fills `weights` with them.
     cdef const real* weight = <const real*> a.weight
     cdef const real* row_weight = <const real*> a.row_weight
     cdef Py_ssize_t r
+    if ignored == 0 and row_weight == NULL:
+        for r in range(a.g.outer):
+            weights[r] = weight[a.labels[r]]
+        return sum_of[real](<const real*> weights, a.g.outer)
     for r in range(a.g.outer):
         if a.labels[r] == a.ignore:
             weights[r] = 0
@@ -626,9 +630,9 @@ def plain_row_loss(int op, frozenset own, logits, target, int want, out, dict op
             divisor = (sum_of[double](<const double*> a.row_weight, n) if wide
                        else sum_of[float](<const float*> a.row_weight, n))
         elif wide:
-            divisor = weights_of_targets[double](&a, <double*> room)
+            divisor = weights_of_targets[double](&a, ignored, <double*> room)
         else:
-            divisor = weights_of_targets[float](&a, <float*> room)
+            divisor = weights_of_targets[float](&a, ignored, <float*> room)
         if divisor == 0:
             return None
     a.scale = 1.0 / divisor if reduction == MEAN else 1.0
