@@ -383,7 +383,9 @@ static inline int OF(fastce_softmax_backward)(const REAL *grad, const REAL *y, R
         OF(fastce_load_four)(grad + j, k - j, zero, g);
         OF(fastce_load_four)(y + j, k - j, zero, p);
         for (int v = 0; v < 4; v++) {
-            s[v % 2] = OF(fastce_sum)(s[v % 2], OP(mul)(g[v], p[v]), &rest);
+            /* (Rounded, as elsewhere: compilers make multiply-adds of other products.) */
+            g[v] = OP(mul_round)(g[v], p[v], _MM_FROUND_CUR_DIRECTION);
+            s[v % 2] = OF(fastce_sum)(s[v % 2], g[v], &rest);
             q[v % 2] = OP(add)(q[v % 2], rest);
         }
     }
