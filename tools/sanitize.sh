@@ -14,7 +14,7 @@ set -euo pipefail
 ulimit -c 0
 
 core="test_cython_api test_dtypes test_edge_table test_errors test_gradients test_hostile
-    test_linear test_out test_strides test_ufuncs test_values"
+    test_linear test_out test_rows test_short_way test_strides test_ufuncs test_values"
 without="test_peers test_targets"   # other libraries' code; the same tests once more
 choice=${1:-core}
 modules=()

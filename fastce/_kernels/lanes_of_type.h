@@ -328,6 +328,17 @@ static inline __attribute__((always_inline)) void OF(fastce_store_four)(
     }
 }
 
+/* Adds four vectors to the sums s + q, which lose nothing of them. */
+static inline __attribute__((always_inline)) void OF(fastce_add_four)(const VEC *four, VEC *s,
+                                                                      VEC *q)
+{
+    VEC rest;
+    for (int v = 0; v < 4; v++) {
+        s[v % 2] = OF(fastce_sum)(s[v % 2], four[v], &rest);
+        q[v % 2] = OP(add)(q[v % 2], rest);
+    }
+}
+
 /* The sum of e_j (v_j - reference), and what rounding it lost. What has e_j = 0 does not count,
  * whatever v_j is. */
 static inline void OF(fastce_dot)(const REAL *e, const REAL *given, ptrdiff_t count,
@@ -335,7 +346,7 @@ static inline void OF(fastce_dot)(const REAL *e, const REAL *given, ptrdiff_t co
 {
     enum { BLOCK = 4 * WIDTH };
     const VEC ref = OP(set1)(reference), zero = OP(setzero)();
-    VEC s[2] = {zero, zero}, q[2] = {zero, zero}, rest;
+    VEC s[2] = {zero, zero}, q[2] = {zero, zero};
     for (ptrdiff_t i = 0; i < count; i += BLOCK) {
         VEC y[4], z[4];
         for (int v = 0; v < 4; v++)
@@ -345,9 +356,8 @@ static inline void OF(fastce_dot)(const REAL *e, const REAL *given, ptrdiff_t co
         for (int v = 0; v < 4; v++) {
             const MASK counts = OP_MASK(cmp)(y[v], zero, _CMP_NEQ_UQ);
             z[v] = OP(maskz_mul)(counts, y[v], OP(sub)(z[v], ref));
-            s[v % 2] = OF(fastce_sum)(s[v % 2], z[v], &rest);
-            q[v % 2] = OP(add)(q[v % 2], rest);
         }
+        OF(fastce_add_four)(z, s, q);
     }
     OF(fastce_fold)(s, q, total, lost);
 }
@@ -360,15 +370,17 @@ static inline void OF(fastce_product)(REAL *e, const REAL *given, ptrdiff_t coun
     const VEC k = OP(set1)(kappa), more = OP(set1)(shift), slope = OP(set1)(curve);
     const VEC zero = OP(setzero)();
     const MASK spoiled = inverse != inverse ? (MASK) ~0 : 0;
-    const ptrdiff_t head = OF(fastce_head)(e);
-    for (ptrdiff_t j = head > 0 ? head - WIDTH : 0; j < count; j += WIDTH) {
-        const MASK some = OF(fastce_some)(count, j) & (j < 0 ? (MASK) (~0u << -j) : (MASK) ~0);
-        const VEC y = OP(maskz_loadu)(some, e + j);
-        VEC z = OP(sub)(OP(sub)(OP(maskz_loadu)(some, given + j), ref), d);
-        z = OP(fmadd)(k, z, more);
-        const MASK counts = OP_MASK(cmp)(y, zero, _CMP_NEQ_UQ) | spoiled;
-        z = OP(maskz_fmadd)(counts, OP(mul)(slope, OP(mul)(y, inv)), z, zero);
-        OP(mask_storeu)(e + j, some, z);
+    VEC y[4], z[4];
+    for (ptrdiff_t j = 0; j < count; j += 4 * WIDTH) {
+        OF(fastce_load_four)(e + j, count - j, zero, y);
+        OF(fastce_load_four)(given + j, count - j, zero, z);
+        for (int v = 0; v < 4; v++) {
+            const MASK counts = OP_MASK(cmp)(y[v], zero, _CMP_NEQ_UQ) | spoiled;
+            z[v] = OP(fmadd)(k, OP(sub)(OP(sub)(z[v], ref), d), more);
+            y[v] = OP(mul)(slope, OP(mul)(y[v], inv));
+            z[v] = OP(maskz_fmadd)(counts, y[v], z[v], zero);
+        }
+        OF(fastce_store_four)(e + j, count - j, z);
     }
 }
 
@@ -377,17 +389,15 @@ static inline int OF(fastce_softmax_backward)(const REAL *grad, const REAL *y, R
                                               ptrdiff_t k)
 {
     const VEC zero = OP(setzero)();
-    VEC s[2] = {zero, zero}, q[2] = {zero, zero}, g[4], p[4], rest;
+    VEC s[2] = {zero, zero}, q[2] = {zero, zero}, g[4], p[4];
     REAL total, lost;
     for (ptrdiff_t j = 0; j < k; j += 4 * WIDTH) {
         OF(fastce_load_four)(grad + j, k - j, zero, g);
         OF(fastce_load_four)(y + j, k - j, zero, p);
-        for (int v = 0; v < 4; v++) {
-            /* (Rounded, as elsewhere: compilers make multiply-adds of other products.) */
+        /* (Rounded, as elsewhere: compilers make multiply-adds of other products.) */
+        for (int v = 0; v < 4; v++)
             g[v] = OP(mul_round)(g[v], p[v], _MM_FROUND_CUR_DIRECTION);
-            s[v % 2] = OF(fastce_sum)(s[v % 2], g[v], &rest);
-            q[v % 2] = OP(add)(q[v % 2], rest);
-        }
+        OF(fastce_add_four)(g, s, q);
     }
     OF(fastce_fold)(s, q, &total, &lost);
     total += lost;
@@ -410,14 +420,11 @@ static inline int OF(fastce_log_softmax_backward)(const REAL *grad, const REAL *
 {
     const VEC zero = OP(setzero)(), low = OP(set1)(least), high = OP(set1)(most);
     const VEC base = OF(fastce_base)(OP(set1)(magic)), masked = OP(set1)(-INFINITY);
-    VEC s[2] = {zero, zero}, q[2] = {zero, zero}, g[4], p[4], rest;
+    VEC s[2] = {zero, zero}, q[2] = {zero, zero}, g[4], p[4];
     REAL total, lost;
     for (ptrdiff_t j = 0; j < k; j += 4 * WIDTH) {
         OF(fastce_load_four)(grad + j, k - j, zero, g);
-        for (int v = 0; v < 4; v++) {
-            s[v % 2] = OF(fastce_sum)(s[v % 2], g[v], &rest);
-            q[v % 2] = OP(add)(q[v % 2], rest);
-        }
+        OF(fastce_add_four)(g, s, q);
     }
     OF(fastce_fold)(s, q, &total, &lost);
     total += lost;
