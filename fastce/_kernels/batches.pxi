@@ -62,6 +62,7 @@ cdef struct TopsAhead:
     # The largest logits, not yet divided by the temperature, of rows that a thread is to come to,
     # found while it computed the e_j of others.
     bint two                        # whether the second largest are wanted, too
+    Array3* evens                   # whence rows that have gaps are gathered, or NULL
     Py_ssize_t row[LANES]           # their numbers; -1 where there is none
     double top[LANES]
     double second[LANES]
@@ -157,47 +158,56 @@ cdef void look_ahead(Work* work, const Geometry* g, const Array3* x, const Array
     cdef int thread
     if FASTCE_HAS_EXP_LANES and not work.beside and work.count > work.threads \
             and not (two and x.divisor != 1) \
-            and rows_are_near(x, g) and (y.data == NULL or work.room != NULL
-                                       or g.outer * g.k * item <= NEAR_BYTES):
+            and (are_evens(x, g) if work.gathered
+                 else rows_are_near(x, g) and (y.data == NULL or work.room != NULL
+                                               or g.outer * g.k * item <= NEAR_BYTES)):
         work.tops_ahead = <TopsAhead*> malloc(work.threads * sizeof(TopsAhead))
     if work.tops_ahead != NULL:
         memset(work.tops_ahead, -1, work.threads * sizeof(TopsAhead))
         for thread in range(work.threads):
             work.tops_ahead[thread].two = two
+            work.tops_ahead[thread].evens = <Array3*> x if work.gathered else NULL
 
 
 cdef inline TopsAhead* tops_ahead_of(const Work* work, int thread) noexcept nogil:
     return NULL if work.tops_ahead == NULL else work.tops_ahead + thread
 
 
-cdef inline void gather_rows(const Array3* x, const Array3* y, const Geometry* g,
-                             const Tile* tile, real kind) noexcept nogil:
+cdef inline void gather_rows(const Array3* x, const Array3* y, const Geometry* g, const Tile* tile,
+                             TopsAhead* tops_ahead, real kind) noexcept nogil:
     # The rows of a tile become runs of memory in y: each would be gathered twice from x.
+    # tops_ahead, unless it is NULL, gets their largest logits.
     cdef Py_ssize_t r, j
     cdef const real* row
     cdef real* run
-    for r in range(tile.first, tile.first + tile.rows):
-        row = row_at(<real*> x.data, x, g, r)
-        run = row_at(<real*> y.data, y, g, r)
-        j = 0
-        if x.k == 2:
-            if real is double:
-                j = fastce_evens_run_d(row, g.k, run)
-            else:
-                j = fastce_evens_run_f(row, g.k, run)
-        for j in range(j, g.k):
-            run[j] = row[j * x.k]
+    cdef real top[2]
+    for r in range(tile.rows):
+        row = row_at(<real*> x.data, x, g, tile.first + r)
+        run = row_at(<real*> y.data, y, g, tile.first + r)
+        if not FASTCE_HAS_EXP_LANES or x.k != 2:
+            for j in range(g.k):
+                run[j] = row[j * x.k]
+            continue
+        if real is double:
+            fastce_evens_run_d(row, g.k, run, top)
+        else:
+            fastce_evens_run_f(row, g.k, run, top)
+        if tops_ahead != NULL:
+            tops_ahead.row[r] = tile.first + r
+            tops_ahead.top[r] = top[0]
+            tops_ahead.second[r] = top[1]
 
 
 cdef inline Array3 gather_batch(const Array3* x, const Array3* y, const Geometry* g,
-                                const Tile* tile, bint wide) noexcept nogil:
+                                const Tile* tile, TopsAhead* tops_ahead,
+                                bint wide) noexcept nogil:
     # What stands for x then.
     cdef Array3 gathered = y[0]
     gathered.divisor = x.divisor
     if wide:
-        gather_rows[double](x, y, g, tile, 0)
+        gather_rows[double](x, y, g, tile, tops_ahead, 0)
     else:
-        gather_rows[float](x, y, g, tile, 0)
+        gather_rows[float](x, y, g, tile, tops_ahead, 0)
     return gathered
 
 
@@ -539,6 +549,11 @@ cdef inline bint rows_are_near(const Array3* a, const Geometry* g) noexcept nogi
     return a.k == 1 and g.inner == 1 and a.outer == g.k and g.k <= AHEAD_ITEMS
 
 
+cdef inline bint are_evens(const Array3* a, const Geometry* g) noexcept nogil:
+    # Whether rows are every other item of memory, and not too long.
+    return a.k == 2 and g.k <= AHEAD_ITEMS
+
+
 cdef inline bint are_short_runs(const Array3* a, const Geometry* g) noexcept nogil:
     # Whether, besides, each is a single chunk.
     return g.k <= CHUNK * LANES and rows_are_near(a, g)
@@ -624,8 +639,8 @@ cdef inline void sweep_many(const real* x, const Array3* xa, const Geometry* g, 
 
 cdef void sweep_section(const real* x, const Span* xs, const Tile* tile, Py_ssize_t k,
                         Py_ssize_t masked, real centre, real low, real magic, real anchor,
-                        const real* ahead, real* top, bint two, real* out, const Span* os,
-                        Py_ssize_t s, fastce_pending* pending, real* total,
+                        const real* ahead, Py_ssize_t ahead_step, real* top, bint two, real* out,
+                        const Span* os, Py_ssize_t s, fastce_pending* pending, real* total,
                         real* lost) noexcept nogil:
     # batch_sums of a section of one row.
     cdef Py_ssize_t chunk, start, count
@@ -642,8 +657,8 @@ cdef void sweep_section(const real* x, const Span* xs, const Tile* tile, Py_ssiz
         run = run_of(x, xs, tile, k, chunk, &count, b)
         to = out + os.lane[0] + start * LANES if os.unit else b
         sweep_run(run, count, 1.0, masked - start * LANES, centre, low, magic, anchor,
-                  ahead + start * LANES if ahead != NULL else NULL, top, two,
-                  to if out != NULL else NULL, b, pending, chunk == first, folded,
+                  ahead + start * LANES * ahead_step if ahead != NULL else NULL, ahead_step, top,
+                  two, to if out != NULL else NULL, b, pending, chunk == first, folded,
                   total if folded else sums, lost if folded else rests)
         if out != NULL and not os.unit:
             store(out, os, tile, start, min(tile.steps - start, <Py_ssize_t> CHUNK),
@@ -661,8 +676,8 @@ cdef inline void add_sum(real s, real rest, real* total, real* lost) noexcept no
 
 cdef inline void sweep_row(const real* x, const Array3* xa, const Geometry* g, const Tile* tile,
                            Py_ssize_t masked, real centre, real low, real magic, real anchor,
-                           const real* ahead, real* top, bint two, real* out,
-                           const Array3* oa, fastce_pending* pending, real* total,
+                           const real* ahead, Py_ssize_t ahead_step, real* top, bint two,
+                           real* out, const Array3* oa, fastce_pending* pending, real* total,
                            real* lost) noexcept nogil:
     # batch_sums of one row.
     cdef Py_ssize_t s
@@ -676,18 +691,18 @@ cdef inline void sweep_row(const real* x, const Array3* xa, const Geometry* g, c
     if out != NULL:
         place(oa, g, tile, &os)
     if section_count(tile) == 1:
-        sweep_section(x, &xs, tile, g.k, masked, centre, low, magic, anchor, ahead, top, two, out,
-                      &os, 0, pending, total, lost)
+        sweep_section(x, &xs, tile, g.k, masked, centre, low, magic, anchor, ahead, ahead_step,
+                      top, two, out, &os, 0, pending, total, lost)
         return
     threads = team(<double> g.k, SECTIONS)
     if threads == 1:
         for s in range(SECTIONS):
-            sweep_section(x, &xs, tile, g.k, masked, centre, low, magic, anchor, ahead, NULL,
-                          False, out, &os, s, NULL, &sums[s], &rests[s])
+            sweep_section(x, &xs, tile, g.k, masked, centre, low, magic, anchor, ahead,
+                          ahead_step, NULL, False, out, &os, s, NULL, &sums[s], &rests[s])
     else:
         for s in prange(SECTIONS, num_threads=threads, schedule="static"):
-            sweep_section(x, &xs, tile, g.k, masked, centre, low, magic, anchor, ahead, NULL,
-                          False, out, &os, s, NULL, &sums[s], &rests[s])
+            sweep_section(x, &xs, tile, g.k, masked, centre, low, magic, anchor, ahead,
+                          ahead_step, NULL, False, out, &os, s, NULL, &sums[s], &rests[s])
     total[0] = sums[0]
     lost[0] = rests[0]
     for s in range(1, SECTIONS):
@@ -703,8 +718,10 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
     # that are whole, and else in `out`, if it is not NULL. The pile may be NULL; so may
     # tops_ahead, which gets the largest logits of the next batch, or the largest two.
     cdef Py_ssize_t r, next_row, masked
+    cdef Py_ssize_t ahead_step = 1
     cdef Tile tile
     cdef const real* ahead
+    cdef Array3* evens = tops_ahead.evens if tops_ahead != NULL else NULL
     cdef fastce_pending* pending
     # (A shortcut: the same sums without Spans.)
     cdef bint direct = (not far and are_short_runs(xa, g)
@@ -726,19 +743,22 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
             next_row = tile.first + batch.rows
             ahead = near_row(x, xa, g, next_row)
             top = NULL
-            if tops_ahead != NULL and ahead != NULL and next_row < g.outer:
+            if evens != NULL:
+                ahead_step = 2
+                ahead = row_at(<real*> evens.data, evens, g, next_row)
+            elif tops_ahead != NULL and ahead != NULL and next_row < g.outer:
                 found[0] = found[1] = -<real> INFINITY
                 top = found
             masked = target[r] if target != NULL else <Py_ssize_t> -1
             pending = &pile.row[r] if pile != NULL and r < pile.count else NULL
             if direct:
                 sweep_run(x + tile.first * g.k, g.k, xa.divisor, masked, <real> 0.0, low[r],
-                          magic[r], anchor[r], ahead, top, two,
+                          magic[r], anchor[r], ahead, ahead_step, top, two,
                           out + tile.first * g.k if out != NULL else NULL, <real*> NULL, pending,
                           True, True, &total[r], &lost[r])
             else:
                 sweep_row(x, xa, g, &tile, masked, centre[r], low[r], magic[r], anchor[r], ahead,
-                          top, two, out, oa, pending, &total[r], &lost[r])
+                          ahead_step, top, two, out, oa, pending, &total[r], &lost[r])
             if top != NULL:
                 tops_ahead.row[r] = next_row
                 tops_ahead.top[r] = found[0]

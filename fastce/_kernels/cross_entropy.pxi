@@ -775,7 +775,7 @@ cdef inline void xent_number(const Xent* a, const Work* work, Py_ssize_t t, int 
     tile = batch_number(&a.g, t, work) if batches else tile_number(&a.g, t, work.beside)
     if work.gathered:
         gathered = a[0]
-        gathered.x = gather_batch(&a.x, &a.grad, &a.g, &tile, wide)
+        gathered.x = gather_batch(&a.x, &a.grad, &a.g, &tile, tops_ahead_of(work, thread), wide)
         a = &gathered
     if not batches:
         if wide:

@@ -461,12 +461,12 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
                        total, lost) ((void) 0)
 #define fastce_sweep_f(b, steps, low, magic, anchor, ahead, ahead_step, result, result_step, \
                        total, lost) ((void) 0)
-#define fastce_sweep_run_d(x, count, divisor, masked, low, magic, anchor, ahead, top, two, \
-                           out, pending, folded, total, lost) ((void) 0)
-#define fastce_sweep_run_f(x, count, divisor, masked, low, magic, anchor, ahead, top, two, \
-                           out, pending, folded, total, lost) ((void) 0)
-#define fastce_evens_run_d(x, count, out) 0
-#define fastce_evens_run_f(x, count, out) 0
+#define fastce_sweep_run_d(x, count, divisor, masked, low, magic, anchor, ahead, ahead_step, top, \
+                           two, out, pending, folded, total, lost) ((void) 0)
+#define fastce_sweep_run_f(x, count, divisor, masked, low, magic, anchor, ahead, ahead_step, top, \
+                           two, out, pending, folded, total, lost) ((void) 0)
+#define fastce_evens_run_d(x, count, out, top) ((void) 0)
+#define fastce_evens_run_f(x, count, out, top) ((void) 0)
 #define fastce_scale_d(row, k, factor, factor_low, shift) ((void) 0)
 #define fastce_scale_f(row, k, factor, factor_low, shift) ((void) 0)
 #define fastce_gaps_d(x, count, masked, h, total, lost) ((void) 0)

@@ -112,15 +112,6 @@ static inline void OF(fastce_sweep)(REAL *b, ptrdiff_t steps, const REAL *low, c
     }
 }
 
-/* out[j] = x[2 j] for the first of `count` items: how many. (What lies between items is read.) */
-static inline ptrdiff_t OF(fastce_evens_run)(const REAL *x, ptrdiff_t count, REAL *out)
-{
-    ptrdiff_t j = 0;
-    for (; j + WIDTH < count; j += WIDTH)
-        OP(storeu)(out + j, OF(fastce_evens)(OP(loadu)(x + 2 * j), OP(loadu)(x + 2 * j + WIDTH)));
-    return j;
-}
-
 /* Items from the start of a row to the first line of memory. */
 static inline ptrdiff_t OF(fastce_head)(const REAL *out)
 {
@@ -479,13 +470,44 @@ static inline void OF(fastce_two_lanes)(VEC largest, VEC second, REAL *top)
     top[1] = OP(reduce_max)(OP(max)(others, second));
 }
 
+/* out[j] = x[2 j] for `count` items, of which top[0] and top[1] become the largest two. (What lies
+ * between items is read.) */
+static inline void OF(fastce_evens_run)(const REAL *x, ptrdiff_t count, REAL *out, REAL *top)
+{
+    const VEC none = OP(set1)(-INFINITY);
+    VEC largest[2] = {none, none}, second[2] = {none, none};
+    ptrdiff_t j = 0;
+    for (; j + 2 * WIDTH < count; j += 2 * WIDTH)
+        for (int v = 0; v < 2; v++) {
+            const REAL *from = x + 2 * (j + WIDTH * v);
+            const VEC y = OF(fastce_evens)(OP(loadu)(from), OP(loadu)(from + WIDTH));
+            OP(storeu)(out + j + WIDTH * v, y);
+            second[v] = OP(max)(OP(min)(y, largest[v]), second[v]);
+            largest[v] = OP(max)(y, largest[v]);
+        }
+    for (; j < count; j += WIDTH) {
+        const ptrdiff_t rest = 2 * (count - j) - 1;
+        const VEC a = OP(mask_loadu)(none, OF(fastce_some)(rest, 0), x + 2 * j);
+        const VEC b = rest <= WIDTH
+            ? none : OP(mask_loadu)(none, OF(fastce_some)(rest, WIDTH), x + 2 * j + WIDTH);
+        const VEC y = OF(fastce_evens)(a, b);
+        OP(mask_storeu)(out + j, OF(fastce_some)(count, j), y);
+        second[0] = OP(max)(OP(min)(y, largest[0]), second[0]);
+        largest[0] = OP(max)(y, largest[0]);
+    }
+    second[0] = OP(max)(OP(min)(largest[0], largest[1]), OP(max)(second[0], second[1]));
+    top[0] = top[1] = -INFINITY;
+    OF(fastce_two_lanes)(OP(max)(largest[0], largest[1]), second[0], top);
+}
+
 /* `sweep_run` of tiles.pxi, the anchor taken off and the centre 0; meanwhile as much is written of
  * the row that is pending, if one is, and `top`, unless it is NULL, becomes the largest of itself
- * and `count` items ahead, which are not divided; if `two`, the largest two. */
+ * and `count` items ahead, which are not divided; if `two`, the largest two. If it is NULL, they
+ * are fetched, every one or two items apart. */
 static inline __attribute__((always_inline)) void OF(fastce_sweep_items)(
     const bool divided, const bool two, const REAL *x, ptrdiff_t count, REAL divisor,
-    ptrdiff_t masked, REAL low, REAL magic, REAL anchor, const REAL *ahead, REAL *top, REAL *out,
-    fastce_pending *pending, int folded, REAL *total, REAL *lost)
+    ptrdiff_t masked, REAL low, REAL magic, REAL anchor, const REAL *ahead, ptrdiff_t ahead_step,
+    REAL *top, REAL *out, fastce_pending *pending, int folded, REAL *total, REAL *lost)
 {
     const VEC by = OP(set1)(divisor);
     const REAL *waits = pending ? (const REAL *) pending->e : NULL;
@@ -516,7 +538,8 @@ static inline __attribute__((always_inline)) void OF(fastce_sweep_items)(
             if (top)
                 __builtin_prefetch(ahead + FASTCE_READ_AHEAD + i + l);
             else if (ahead)
-                __builtin_prefetch(ahead + i + l);
+                for (ptrdiff_t u = 0; u < ahead_step; u++)
+                    __builtin_prefetch(ahead + (i + l) * ahead_step + u * WIDTH);
             if (out)
                 __builtin_prefetch(out + i + FASTCE_WRITE_AHEAD + l, 1);
         }
@@ -606,44 +629,55 @@ static __attribute__((noinline)) void OF(fastce_sweep_plain)(
     const REAL *ahead, REAL *top, REAL *out, fastce_pending *pending, int folded, REAL *total,
     REAL *lost)
 {
-    OF(fastce_sweep_items)(false, false, x, count, 1, masked, low, magic, anchor, ahead, top, out,
-                           pending, folded, total, lost);
+    OF(fastce_sweep_items)(false, false, x, count, 1, masked, low, magic, anchor, ahead, 1, top,
+                           out, pending, folded, total, lost);
+}
+
+static __attribute__((noinline)) void OF(fastce_sweep_evens)(
+    const REAL *x, ptrdiff_t count, ptrdiff_t masked, REAL low, REAL magic, REAL anchor,
+    const REAL *ahead, REAL *out, int folded, REAL *total, REAL *lost)
+{
+    OF(fastce_sweep_items)(false, false, x, count, 1, masked, low, magic, anchor, ahead, 2, NULL,
+                           out, NULL, folded, total, lost);
 }
 
 static __attribute__((noinline)) void OF(fastce_sweep_divided)(
     const REAL *x, ptrdiff_t count, REAL divisor, ptrdiff_t masked, REAL low, REAL magic,
-    REAL anchor, const REAL *ahead, REAL *top, REAL *out, fastce_pending *pending, int folded,
-    REAL *total, REAL *lost)
+    REAL anchor, const REAL *ahead, ptrdiff_t ahead_step, REAL *top, REAL *out,
+    fastce_pending *pending, int folded, REAL *total, REAL *lost)
 {
-    OF(fastce_sweep_items)(true, false, x, count, divisor, masked, low, magic, anchor, ahead, top,
-                           out, pending, folded, total, lost);
+    OF(fastce_sweep_items)(true, false, x, count, divisor, masked, low, magic, anchor, ahead,
+                           ahead_step, top, out, pending, folded, total, lost);
 }
 
 static __attribute__((noinline)) void OF(fastce_sweep_two)(
     const REAL *x, ptrdiff_t count, ptrdiff_t masked, REAL low, REAL magic, REAL anchor,
     const REAL *ahead, REAL *top, REAL *out, int folded, REAL *total, REAL *lost)
 {
-    OF(fastce_sweep_items)(false, true, x, count, 1, masked, low, magic, anchor, ahead, top, out,
-                           NULL, folded, total, lost);
+    OF(fastce_sweep_items)(false, true, x, count, 1, masked, low, magic, anchor, ahead, 1, top,
+                           out, NULL, folded, total, lost);
 }
 
 /* (A function with more than one of the loops is slower. `two` is for rows that are not divided,
- * none being pending.) */
+ * none being pending, as none is where items ahead are apart.) */
 static inline void OF(fastce_sweep_run)(const REAL *x, ptrdiff_t count, REAL divisor,
                                         ptrdiff_t masked, REAL low, REAL magic, REAL anchor,
-                                        const REAL *ahead, REAL *top, int two, REAL *out,
-                                        fastce_pending *pending, int folded, REAL *total,
-                                        REAL *lost)
+                                        const REAL *ahead, ptrdiff_t ahead_step, REAL *top,
+                                        int two, REAL *out, fastce_pending *pending, int folded,
+                                        REAL *total, REAL *lost)
 {
     if (two && top)
         OF(fastce_sweep_two)(x, count, masked, low, magic, anchor, ahead, top, out, folded, total,
                              lost);
+    else if (divisor == 1 && ahead_step == 2)
+        OF(fastce_sweep_evens)(x, count, masked, low, magic, anchor, ahead, out, folded, total,
+                               lost);
     else if (divisor == 1)
         OF(fastce_sweep_plain)(x, count, masked, low, magic, anchor, ahead, top, out, pending,
                                folded, total, lost);
     else
-        OF(fastce_sweep_divided)(x, count, divisor, masked, low, magic, anchor, ahead, top, out,
-                                 pending, folded, total, lost);
+        OF(fastce_sweep_divided)(x, count, divisor, masked, low, magic, anchor, ahead, ahead_step,
+                                 top, out, pending, folded, total, lost);
 }
 
 /* sigmoid(x) of vecmath.pxd, which names the constants, of `count` vectors in their place. */

@@ -577,7 +577,7 @@ cdef inline void softmax_tile_number(int op, const Geometry* g, const Array3* x,
         return
     tile = batch_number(g, t, work)
     if work.gathered:
-        gathered = gather_batch(x, y, g, &tile, wide)
+        gathered = gather_batch(x, y, g, &tile, tops_ahead_of(work, thread), wide)
         x = &gathered
     tops_ahead = tops_ahead_of(work, thread)
     if work.beside:

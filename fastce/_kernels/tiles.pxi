@@ -94,14 +94,16 @@ cdef extern from "exp_lanes.h" nogil:
                         float* lost)
     void fastce_sweep_run_d(const double* x, Py_ssize_t count, double divisor, Py_ssize_t masked,
                             double low, double magic, double anchor, const double* ahead,
-                            double* top, bint two, double* out, fastce_pending* pending,
-                            bint folded, double* total, double* lost)
+                            Py_ssize_t ahead_step, double* top, bint two, double* out,
+                            fastce_pending* pending, bint folded, double* total,
+                            double* lost)
     void fastce_sweep_run_f(const float* x, Py_ssize_t count, float divisor, Py_ssize_t masked,
                             float low, float magic, float anchor, const float* ahead,
-                            float* top, bint two, float* out, fastce_pending* pending,
-                            bint folded, float* total, float* lost)
-    Py_ssize_t fastce_evens_run_d(const double* x, Py_ssize_t count, double* out)
-    Py_ssize_t fastce_evens_run_f(const float* x, Py_ssize_t count, float* out)
+                            Py_ssize_t ahead_step, float* top, bint two, float* out,
+                            fastce_pending* pending, bint folded, float* total,
+                            float* lost)
+    void fastce_evens_run_d(const double* x, Py_ssize_t count, double* out, double* top)
+    void fastce_evens_run_f(const float* x, Py_ssize_t count, float* out, float* top)
     void fastce_scale_d(double* row, Py_ssize_t k, double factor, double factor_low, double shift)
     void fastce_scale_f(float* row, Py_ssize_t k, float factor, float factor_low, float shift)
     void fastce_gaps_d(const double* x, Py_ssize_t count, Py_ssize_t masked, double h,
@@ -686,12 +688,13 @@ cdef inline void add_chunk(const real* s, const real* q, bint first, real* total
 
 cdef inline void sweep_run(const real* x, Py_ssize_t count, double divisor, Py_ssize_t masked,
                            real centre, real low, real magic, real anchor, const real* ahead,
-                           real* top, bint two, real* out, real* b, fastce_pending* pending,
-                           bint first, bint folded, real* total, real* lost) noexcept nogil:
+                           Py_ssize_t ahead_step, real* top, bint two, real* out, real* b,
+                           fastce_pending* pending, bint first, bint folded, real* total,
+                           real* lost) noexcept nogil:
     # `sweep` of a chunk of one row that is a run of memory, from x, to be divided, to out, which
     # may be x, or NULL; as if x[masked] were -inf. b is room for a chunk, and may be x. Meanwhile a
-    # part is written of the row that is pending, if it is not NULL; and `top` becomes the largest
-    # of itself and of `count` items ahead, or the largest two. `folded`: total and lost are not
+    # part is written of the row that is pending, if it is not NULL; `count` items ahead, every one
+    # or two, are fetched; and `top` becomes the largest of itself and of them, or the largest two. `folded`: total and lost are not
     # lanes but what they add up to, this being all of the row. (Without AVX-512 `top` must be NULL
     # and the divisor 1.)
     cdef Py_ssize_t step, i, l, rest
@@ -707,11 +710,12 @@ cdef inline void sweep_run(const real* x, Py_ssize_t count, double divisor, Py_s
         x = b
     if FASTCE_HAS_EXP_LANES:
         if real is double:
-            fastce_sweep_run_d(x, count, divisor, masked, low, magic, anchor, ahead, top, two, out,
-                               pending, folded, total if folded else s, lost if folded else q)
+            fastce_sweep_run_d(x, count, divisor, masked, low, magic, anchor, ahead, ahead_step,
+                               top, two, out, pending, folded, total if folded else s,
+                               lost if folded else q)
         else:
-            fastce_sweep_run_f(x, count, <float> divisor, masked, low, magic, anchor, ahead, top,
-                               two, out, pending, folded, total if folded else s,
+            fastce_sweep_run_f(x, count, <float> divisor, masked, low, magic, anchor, ahead,
+                               ahead_step, top, two, out, pending, folded, total if folded else s,
                                lost if folded else q)
         if folded:
             return
