@@ -236,13 +236,24 @@ def _vector_math_inputs(name, dtype):
     high = 0.4 * np.log(float(info.max))
     x = [np.exp(rng.uniform(-high, high, 3000)), rng.uniform(0.5, 3, 3000)]
     x.append(np.sqrt(2) * 2.0 ** np.arange(-20, 21) * (1 + rng.normal(size=41) * 1e-6))
-    if name == "log1p":
+    if name.startswith("log1p"):
         x.append(rng.uniform(-0.7, 1, 3000))
+        x.append(_both_signs(np.geomspace(float(info.smallest_subnormal), 0.5, 500)))
+    if name == "log1p in lanes":
+        x = [np.clip(part, -0.7, 1) for part in x]
+    if name.startswith("log") and not name.startswith("log1p"):
+        # Where the intervals of the tables meet, beside 1, and subnormal numbers.
+        meet = 1 + (np.arange(-9, 8) + 0.5) / np.where(np.arange(-9, 8) < 0, 32, 16)
+        x.append(np.outer(meet, 1 + np.arange(-3, 4) * float(info.eps)).ravel())
+        x.append(
+            1 + np.concatenate([-1.0, 1.0] * np.geomspace(float(info.eps), 0.04, 500)[:, None])
+        )
+        x.append(np.geomspace(float(info.smallest_subnormal), float(info.tiny), 100))
     return np.concatenate(x).astype(dtype)
 
 
 @dtypes
-@pytest.mark.parametrize("name", ["exp in lanes", "exp", "log1p", "log"])
+@pytest.mark.parametrize("name", kernels.VECTOR_MATH)
 def test_vector_math_is_within_one_ulp(name, dtype):
     """What all else is made of."""
     x = _vector_math_inputs(name, dtype)

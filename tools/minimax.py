@@ -9,7 +9,9 @@ Two functions are approximated, each by the Remez exchange algorithm at 60 digit
   rounding it is the only large error of the evaluation; and for ``|r| <= ln(2)/32``, where
   2**(j/16) comes from a table;
 * ``log(1 + g) = g - (h - s (h + z P(z)))`` with ``h = g**2/2``, ``s = g/(2 + g)``, ``z = s**2``,
-  where ``z P(z) = 2 atanh(s)/s - 2``, for ``sqrt(1/2) <= 1 + g <= sqrt(2)``.
+  where ``z P(z) = 2 atanh(s)/s - 2``, for ``sqrt(1/2) <= 1 + g <= sqrt(2)``; and
+  ``log(1 + r) = r + r**2 P(r)`` for ``|r| <= 0.0334``, where the logarithm of ``(1 + r)/z`` comes
+  from a table.
 
 The error printed is that of the coefficients as rounded to the working precision.
 """
@@ -116,6 +118,13 @@ def log_tail(z):
     return (log((1 + s) / (1 - s)) / s - 2) / z
 
 
+def log_plain_tail(r):
+    """(log(1 + r) - r) / r**2, by its series where that cancels."""
+    if abs(r) < mpf("1e-8"):
+        return -mpf(1) / 2 + r / 3 - r * r / 4
+    return (log(1 + r) - r) / r**2
+
+
 def report(name, target, weight, degree, low, high, mantissa_bits):
     """Print one table of coefficients, lowest degree first."""
     fixed = fit_rounded(target, weight, degree, low, high, mantissa_bits)
@@ -146,6 +155,30 @@ def powers_of_two(mantissa_bits):
             print(f"    {bits:#x}, {mp.nstr(lost, 9)}")
 
 
+def logarithms(mantissa_bits):
+    """Print, for 16 intervals of z, the c with which c z is nearly 1, and -log c in two parts.
+
+    The intervals are equally wide in the bits of z, and the one numbered 8 is around z = 1, where
+    c is 1.  Of c there are so few bits that c z - 1 is exact, or nearly, and of the first part so
+    many that adding a multiple of ln 2's is exact.
+    """
+
+    def number(place):
+        return 1 + place / 16 if place > 0 else 1 + place / 32
+
+    last_bit = mpf(2) ** {53: 42, 24: 16}[mantissa_bits]
+    largest = mpf(0)
+    print("log: c, -log c, its remainder")
+    for j in range(16):
+        low, high = number(mpf(j) - mpf("8.5")), number(mpf(j) - mpf("7.5"))
+        c = mp.nint(2 / (low + high) * 64) / 64
+        largest = max(largest, abs(c * low - 1), abs(c * high - 1))
+        first = mp.nint(-log(c) * last_bit) / last_bit
+        rest = round_to(-log(c) - first, mantissa_bits)
+        print(f"    {mp.nstr(c, 9)}, {mp.nstr(first, 17)}, {mp.nstr(rest, 17)}")
+    print(f"largest |c z - 1|: {mp.nstr(largest, 4)}")
+
+
 def main():
     """Print all tables."""
     half = log(2) / 2 * mpf("1.0001")
@@ -159,6 +192,12 @@ def main():
 
     def fine_weight(r):
         return max(r * r, fine**2 / 100) / exp(r)
+
+    widest = mpf("0.0334")
+
+    def plain_log_weight(r):
+        # The tail enters as r**2 P(r), and the result is at least about r: as above.
+        return max(abs(r), widest / 10)
 
     def log_weight(z):
         # The tail enters as s**3 P(z), and the result is about 2 s: kept from vanishing, as above.
@@ -178,6 +217,16 @@ def main():
         )
         powers_of_two(bits)
         report(f"log1p, {label}", log_tail, log_weight, log_degree, mpf(0), z_high, bits)
+        report(
+            f"log with table, {label}",
+            log_plain_tail,
+            plain_log_weight,
+            {53: 7, 24: 3}[bits],
+            -widest,
+            widest,
+            bits,
+        )
+        logarithms(bits)
 
 
 if __name__ == "__main__":

@@ -43,28 +43,103 @@ cdef void sigmoid_block(const real* x, real* out, Py_ssize_t n) noexcept nogil:
             out[i] = sigmoid(x[i])
 
 
+cdef inline void log_block(const real* x, real* out, Py_ssize_t n) noexcept nogil:
+    # out = log(x); out may be x.
+    cdef Py_ssize_t i
+    if FASTCE_HAS_EXP_LANES:
+        if real is double:
+            fastce_log_run_d(x, n, out)
+        else:
+            fastce_log_run_f(x, n, out)
+    else:
+        for i in range(n):
+            out[i] = log(x[i])
+
+
+cdef inline void log_sum_block(const real* x, const real* c, real* out,
+                               Py_ssize_t n) noexcept nogil:
+    # out = log_sum(x, c); out may be x or c.
+    cdef Py_ssize_t i
+    if FASTCE_HAS_EXP_LANES:
+        if real is double:
+            fastce_log_sum_run_d(x, c, n, out)
+        else:
+            fastce_log_sum_run_f(x, c, n, out)
+    else:
+        for i in range(n):
+            out[i] = log_sum(x[i], c[i])
+
+
+cdef inline void log1p_block(const real* y, real scale, real* out, Py_ssize_t n) noexcept nogil:
+    # out = log(1 + y scale), for a product between -0.7 and 1; out may be y.
+    cdef Py_ssize_t i
+    if FASTCE_HAS_EXP_LANES:
+        if real is double:
+            fastce_log1p_run_d(y, scale, n, out)
+        else:
+            fastce_log1p_run_f(y, scale, n, out)
+    else:
+        for i in range(n):
+            out[i] = log1p(y[i] * scale)
+
+
 cdef void log_sigmoid_block(const real* x, real* out, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
     cdef real e[BLOCK]
-    exp_lifted_block(x, e, n)
-    for i in range(n):
-        out[i] = (x[i] if x[i] < 0 else <real> 0.0) - \
-            log1p_unit(e[i] * (<real> 1.0 / lift_factor(x[i])))
+    if FASTCE_HAS_EXP_LANES:
+        if real is double:
+            fastce_softplus_d(x, out, n, True, lowest(<real> 0.0), magic_of(lift(<real> 0.0)))
+        else:
+            fastce_softplus_f(x, out, n, True, lowest(<real> 0.0), magic_of(lift(<real> 0.0)))
+    else:
+        exp_lifted_block(x, e, n)
+        log1p_block(<const real*> e, <real> 1.0 / lift_factor(e[0]), e, n)
+        for i in range(n):
+            out[i] = (x[i] if x[i] < 0 else <real> 0.0) - e[i]
 
 
 cdef void softplus_block(const real* x, real* out, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
     cdef real e[BLOCK]
-    exp_lifted_block(x, e, n)
-    for i in range(n):
-        out[i] = (x[i] if x[i] > 0 else <real> 0.0) + \
-            log1p_unit(e[i] * (<real> 1.0 / lift_factor(x[i])))
+    if FASTCE_HAS_EXP_LANES:
+        if real is double:
+            fastce_softplus_d(x, out, n, False, lowest(<real> 0.0), magic_of(lift(<real> 0.0)))
+        else:
+            fastce_softplus_f(x, out, n, False, lowest(<real> 0.0), magic_of(lift(<real> 0.0)))
+    else:
+        exp_lifted_block(x, e, n)
+        log1p_block(<const real*> e, <real> 1.0 / lift_factor(e[0]), e, n)
+        for i in range(n):
+            out[i] = (x[i] if x[i] > 0 else <real> 0.0) + e[i]
 
 
-cdef void logit_block(const real* x, real* out, Py_ssize_t n) noexcept nogil:
+cdef void logit_block(const real* p, real* out, Py_ssize_t n) noexcept nogil:
+    # log(p/(1 - p)) = ±log1p(|1 - 2p|/q), q the smaller of p and 1 - p: above a quarter 1 - 2p and
+    # q are exact, and below it 1 - 2p has little weight: none if p is so small that the quotient
+    # might overflow. (What is not in [0, 1] leaves a q below 0, or NaN.)
     cdef Py_ssize_t i
+    cdef real one = <real> 1.0
+    cdef real d, q, y, w, least
+    cdef real u[BLOCK]
+    cdef real c[BLOCK]
+    if real is double:
+        least = 1e-200
+    else:
+        least = <float> 1e-30
     for i in range(n):
-        out[i] = logit(x[i])
+        d = one - <real> 2.0 * p[i]
+        q = p[i] if d > 0 else one - p[i]
+        y = (d if d > 0 else -d) / q
+        w = one + y
+        u[i] = q if q < least else w
+        c[i] = y - (w - one) if y < one else one - (w - y)
+        c[i] = <real> 0.0 if q < least else c[i]
+    log_sum_block(<const real*> u, <const real*> c, u, n)
+    for i in range(n):
+        d = one - <real> 2.0 * p[i]
+        q = p[i] if d > 0 else one - p[i]
+        # (of a small q it is log q: 1/q has the other sign)
+        out[i] = -u[i] if (d > 0) ^ (q < least) else u[i]
 
 
 cdef void sigmoid_backward_block(const real* g, const real* y, real* out,

@@ -41,20 +41,29 @@ cdef void sigmoid_cross_entropy_block(const real* x, const real* t, const real* 
     #   (pos + neg) L + (neg x or -pos x, whichever is positive)
     #   neg sigmoid(x) - pos sigmoid(-x)
     #   (pos + neg) sigmoid(x) sigmoid(-x)
+    # All but x and t are buffers of BLOCK.
     cdef Py_ssize_t i
     cdef real one = <real> 1.0
     cdef real zero = <real> 0.0
     cdef real up = lift_factor(one)
     cdef real e[BLOCK]
     cdef real pos, neg, a, b, side, y, z, inverse
+    if FASTCE_HAS_EXP_LANES:
+        if real is double:
+            fastce_weighted_binary_d(x, t, neither, pos_weight, value, grad, hess, sloped, curved,
+                                     n, lowest(zero), magic_of(lift(zero)))
+        else:
+            fastce_weighted_binary_f(x, t, neither, pos_weight, value, grad, hess, sloped, curved,
+                                     n, lowest(zero), magic_of(lift(zero)))
+        return
     exp_lifted_block(x, e, n)
+    log1p_block(<const real*> e, one / up, value, n)
     for i in range(n):
         pos = t[i] * pos_weight[i]
         side = pos if x[i] < 0 else neither[i]
         a = -x[i] if x[i] < 0 else x[i]
         # A target without a share contributes 0, also where x is infinite.
-        value[i] = (pos + neither[i]) * log1p_unit(e[i] * (one / up)) + \
-            (zero if side == 0 else side * a)
+        value[i] = (pos + neither[i]) * value[i] + (zero if side == 0 else side * a)
     if not sloped:
         return
     for i in range(n):
@@ -166,31 +175,38 @@ cdef void plain_block(const real* x, const real* t, bint hard, real scale, real*
 
 
 cdef void binary_cross_entropy_block(const real* p, const real* t, real* value, real* grad,
-                                     real* hess, Py_ssize_t n) noexcept nogil:
+                                     real* hess, bint curved, Py_ssize_t n) noexcept nogil:
     # -t log p - (1 - t) log(1 - p); -t/p + (1 - t)/(1 - p); t/p**2 + (1 - t)/(1 - p)**2.
     # A term whose t or 1 - t is 0 is 0. (p + 0 makes 0 of -0.)
     cdef Py_ssize_t i
     cdef real one = <real> 1.0
     cdef real zero = <real> 0.0
     cdef real q, s, yes, no
-    for i in range(n):
-        q = one - p[i]
-        s = one - t[i]
-        yes = zero if t[i] == 0 else -t[i] * log(p[i])
-        # log(1 - p): 1 - p is exact above a half, and log1p needs it not to be small below.
-        no = log1p(-p[i]) if p[i] < <real> 0.5 else log(q)
-        no = zero if s == 0 else -s * no
-        value[i] = yes + no
-        yes = zero if t[i] == 0 else t[i] / (p[i] + zero)
-        no = zero if s == 0 else s / q
-        grad[i] = no - yes
-        yes = zero if t[i] == 0 else yes / (p[i] + zero)
-        no = zero if s == 0 else no / q
-        hess[i] = no + yes
-        # NaN is the only input that no term may hide.
-        value[i] = value[i] if p[i] == p[i] else p[i]
-        grad[i] = grad[i] if p[i] == p[i] else p[i]
-        hess[i] = hess[i] if p[i] == p[i] else p[i]
+    if FASTCE_HAS_EXP_LANES:
+        if real is double:
+            fastce_fractions_d(p, t, n, value, grad)
+        else:
+            fastce_fractions_f(p, t, n, value, grad)
+    else:
+        for i in range(n):
+            q = one - p[i]
+            s = one - t[i]
+            yes = zero if t[i] == 0 else -t[i] * log(p[i])
+            no = zero if s == 0 else -s * log_sum(q, (one - q) - p[i])
+            value[i] = yes + no
+            yes = zero if t[i] == 0 else t[i] / (p[i] + zero)
+            no = zero if s == 0 else s / q
+            grad[i] = no - yes
+            # NaN is the only input that no term may hide.
+            value[i] = value[i] if p[i] == p[i] else p[i]
+            grad[i] = grad[i] if p[i] == p[i] else p[i]
+    if curved:
+        for i in range(n):
+            q = one - p[i]
+            s = one - t[i]
+            yes = zero if t[i] == 0 else t[i] / (p[i] + zero) / (p[i] + zero)
+            no = zero if s == 0 else s / q / q
+            hess[i] = no + yes if p[i] == p[i] else p[i]
 
 
 cdef void focal_block(const real* x, const real* t, real alpha, real gamma, real* value,
@@ -204,6 +220,7 @@ cdef void focal_block(const real* x, const real* t, real alpha, real gamma, real
     cdef real zero = <real> 0.0
     cdef real up = lift_factor(one)
     cdef real e[BLOCK]
+    cdef real losses[BLOCK]
     cdef real a, b, inverse, share, r, u, loss, slope, curve, side, balance, power
     # First q**gamma, into `value`, each kind in a loop of its own.
     exp_lifted_block(x, e, n)
@@ -219,17 +236,19 @@ cdef void focal_block(const real* x, const real* t, real alpha, real gamma, real
             value[i] = one
     elif gamma != 1:
         # Through the logarithm; beyond the range of exp it is 0.
+        log_block(<const real*> value, value, n)
         for i in range(n):
-            power = gamma * log(value[i])
+            power = gamma * value[i]
             power = lowest(zero) if power < lowest(zero) else power
             value[i] = exp_scaled(power, magic_of(lift(zero))) * (one / up)
+    log1p_block(<const real*> e, one / up, losses, n)
     for i in range(n):
         a = e[i] if x[i] < 0 else up
         b = up if x[i] < 0 else e[i]
         inverse = one / (up + e[i])
         side = t[i] if x[i] < 0 else one - t[i]
         loss = -x[i] if x[i] < 0 else x[i]
-        loss = log1p_unit(e[i] * (one / up)) + (zero if side == 0 else side * loss)
+        loss = losses[i] + (zero if side == 0 else side * loss)
         slope = ((one - t[i]) * a - t[i] * b) * inverse
         curve = (a * inverse) * (b * inverse)
         share = a * (one - t[i]) + b * t[i]
@@ -380,7 +399,7 @@ cdef void pointwise_piece(const Pointwise* a, Py_ssize_t piece, real kind) noexc
         if a.loss == SIGMOID_CROSS_ENTROPY:
             sigmoid_cross_entropy_block(xs, ts, s, p, value, grad, hess, sloped, curved, n)
         elif a.loss == BINARY_CROSS_ENTROPY:
-            binary_cross_entropy_block(xs, ts, value, grad, hess, n)
+            binary_cross_entropy_block(xs, ts, value, grad, hess, curved, n)
         elif a.loss == FOCAL:
             focal_block(xs, ts, <real> a.alpha, <real> a.gamma, value, grad, hess, n)
         else:

@@ -7,6 +7,12 @@
  * T_j (1 + d_j) being 2**(j/16). The portable twin is exp_scaled in vecmath.pxd, which has the same
  * conventions: a field of zero gives 0, NaN gives NaN. Within 1 ULP.
  *
+ * And log, where a table has -log c for c z = 1 + r, |r| <= 0.0334, z = 2**-n u:
+ *
+ *     log u = n ln 2 - log c + (r + r**2 P(r))
+ *
+ * Its portable twin is log_parts. Within 1 ULP too.
+ *
  * The tables and coefficients are printed by tools/minimax.py.
  */
 #ifndef FASTCE_EXP_LANES_H
@@ -104,6 +110,43 @@ static const float fastce_rest_f[16] = {
     -1.47196054e-8f, -5.25879512e-9f, -6.12825982e-9f, 5.14060921e-9f,
 };
 
+/* Of log, for 16 intervals of numbers: c, and -log c, of which the first part leaves room for
+ * multiples of ln 2's. */
+static const double fastce_log_factor_d[16] = {
+    1.328125, 1.28125, 1.234375, 1.1875, 1.140625, 1.109375, 1.0625, 1.03125,
+    1.0, 0.9375, 0.890625, 0.84375, 0.796875, 0.765625, 0.734375, 0.703125,
+};
+static const double fastce_log_high_d[16] = {
+    -0.28376817313073843, -0.24783616390459429, -0.21056476910735, -0.17185025692674571,
+    -0.13157635778861732, -0.10379679368156758, -0.060624621816486979, -0.03077165866670839,
+    0.0, 0.064538521137592397, 0.11583181552509814, 0.16989903679541385,
+    0.22705745063535687, 0.26706278524898153, 0.30873548164959175, 0.35222059358943625,
+};
+static const double fastce_log_low_d[16] = {
+    9.3834172236637e-14, 1.3029797173308663e-14, 3.6507188831790577e-16, 8.6492396072120709e-14,
+    -1.0195735223708473e-13, -7.5986365971941414e-14, 5.2136206391365041e-14,
+    -4.5298142577909288e-14, 0.0, -2.1225608044809997e-14, 2.3568822182038756e-14,
+    -1.6376276414097503e-14, -1.078736749871691e-14, 6.3719472698156668e-14,
+    2.1522127491642888e-14, -8.4149181934891948e-14,
+};
+static const float fastce_log_factor_f[16] = {
+    1.328125f, 1.28125f, 1.234375f, 1.1875f, 1.140625f, 1.109375f, 1.0625f, 1.03125f,
+    1.0f, 0.9375f, 0.890625f, 0.84375f, 0.796875f, 0.765625f, 0.734375f, 0.703125f,
+};
+static const float fastce_log_high_f[16] = {
+    -0.2837677001953125f, -0.247833251953125f, -0.2105712890625f, -0.171844482421875f,
+    -0.1315765380859375f, -0.103790283203125f, -0.0606231689453125f, -0.0307769775390625f,
+    0.0f, 0.064544677734375f, 0.1158294677734375f, 0.1699066162109375f,
+    0.22705078125f, 0.267059326171875f, 0.3087310791015625f, 0.3522186279296875f,
+};
+static const float fastce_log_low_f[16] = {
+    -4.7293534066739085e-7f, -2.9119514692865778e-6f, 6.5199551499972586e-6f,
+    -5.7745046433410607e-6f, 1.8029722070878051e-7f, -6.5104786699521355e-6f,
+    -1.452871174478787e-6f, 5.3188723541097715e-6f, 0.0f, -6.1565970099763945e-6f,
+    2.3477516606362769e-6f, -7.5794155236508232e-6f, 6.6693851294985507e-6f,
+    3.45907710652682e-6f, 4.4025482566212304e-6f, 1.9656597487482941e-6f,
+};
+
 /* Bit i is set if item i of 64 is one of those that are left, and not the one that is masked (which
  * is elsewhere, or -1, if none is). */
 static inline uint64_t fastce_kept(ptrdiff_t rest, ptrdiff_t masked)
@@ -183,45 +226,68 @@ static inline __m512 fastce_base_f(__m512 magic)
     return _mm512_fmadd_ps(s, _mm512_set1_ps(16.0f), round);
 }
 
-/* For log: g and n of u = 2**n (1 + g), and z P(z) of log_reduced in vecmath.pxd. Also integers as
- * numbers of the type. */
-static inline __m512d fastce_fraction_d(__m512d u, __m512d *n)
+/* For log of u = 2**n z, z between 0.73 and 1.47: n, z and what the tables have for it. (The bits
+ * of u, from those of the least z on, have n in the exponent's place and the interval below.) */
+static inline __m512d fastce_log_split_d(__m512d u, __m512d *n, __m512d *factor, __m512d *log,
+                                         __m512d *rest)
 {
-    const __m512i field = _mm512_srli_epi64(
-        _mm512_add_epi64(_mm512_castpd_si512(u), _mm512_set1_epi64(0x00095f619980c433)), 52);
-    const __m512i number = _mm512_or_si512(field, _mm512_set1_epi64(0x4330000000000000));
-    const __m512i power = _mm512_slli_epi64(_mm512_sub_epi64(_mm512_set1_epi64(2046), field), 52);
-    *n = _mm512_sub_pd(_mm512_castsi512_pd(number), _mm512_set1_pd(4503599627371519.0));
-    return _mm512_fmsub_pd(u, _mm512_castsi512_pd(power), _mm512_set1_pd(1));
+    const __m512i bits = _mm512_sub_epi64(_mm512_castpd_si512(u),
+                                          _mm512_set1_epi64(0x3fe7800000000000));
+    const __m512i power = _mm512_and_si512(bits, _mm512_set1_epi64(-0x10000000000000));
+    const __m512i j = _mm512_srli_epi64(bits, 48);
+    *n = _mm512_cvtepi64_pd(_mm512_srai_epi64(bits, 52));
+    *factor = _mm512_permutex2var_pd(_mm512_loadu_pd(fastce_log_factor_d), j,
+                                     _mm512_loadu_pd(fastce_log_factor_d + 8));
+    *log = _mm512_permutex2var_pd(_mm512_loadu_pd(fastce_log_high_d), j,
+                                  _mm512_loadu_pd(fastce_log_high_d + 8));
+    *rest = _mm512_permutex2var_pd(_mm512_loadu_pd(fastce_log_low_d), j,
+                                   _mm512_loadu_pd(fastce_log_low_d + 8));
+    return _mm512_castsi512_pd(_mm512_sub_epi64(_mm512_castpd_si512(u), power));
 }
 
+static inline __m512 fastce_log_split_f(__m512 u, __m512 *n, __m512 *factor, __m512 *log,
+                                        __m512 *rest)
+{
+    const __m512i bits = _mm512_sub_epi32(_mm512_castps_si512(u), _mm512_set1_epi32(0x3f3c0000));
+    const __m512i power = _mm512_and_si512(bits, _mm512_set1_epi32(-0x800000));
+    const __m512i j = _mm512_srli_epi32(bits, 19);
+    *n = _mm512_cvtepi32_ps(_mm512_srai_epi32(bits, 23));
+    *factor = _mm512_permutexvar_ps(j, _mm512_loadu_ps(fastce_log_factor_f));
+    *log = _mm512_permutexvar_ps(j, _mm512_loadu_ps(fastce_log_high_f));
+    *rest = _mm512_permutexvar_ps(j, _mm512_loadu_ps(fastce_log_low_f));
+    return _mm512_castsi512_ps(_mm512_sub_epi32(_mm512_castps_si512(u), power));
+}
+
+/* P of log(1 + r) = r + r**2 P(r), |r| <= 0.0334. */
+static inline __m512d fastce_log_tail_d(__m512d r, __m512d r2)
+{
+    const __m512d r4 = _mm512_mul_pd(r2, r2);
+    __m512d p = _mm512_fmadd_pd(r, _mm512_set1_pd(0.33333333333331516),
+                                _mm512_set1_pd(-0.49999999999999462));
+    __m512d q = _mm512_fmadd_pd(r, _mm512_set1_pd(0.20000000012809657),
+                                _mm512_set1_pd(-0.25000000006482131));
+    __m512d s = _mm512_fmadd_pd(r, _mm512_set1_pd(0.14285684785298322),
+                                _mm512_set1_pd(-0.16666645685670853));
+    __m512d t = _mm512_fmadd_pd(r, _mm512_set1_pd(0.11138724196493748),
+                                _mm512_set1_pd(-0.12525108548562866));
+    p = _mm512_fmadd_pd(r2, q, p);
+    s = _mm512_fmadd_pd(r2, t, s);
+    return _mm512_fmadd_pd(r4, s, p);
+}
+
+static inline __m512 fastce_log_tail_f(__m512 r, __m512 r2)
+{
+    const __m512 p = _mm512_fmadd_ps(r, _mm512_set1_ps(0.333333224f),
+                                     _mm512_set1_ps(-0.49999994f));
+    const __m512 q = _mm512_fmadd_ps(r, _mm512_set1_ps(0.200263739f),
+                                     _mm512_set1_ps(-0.250231951f));
+    return _mm512_fmadd_ps(r2, q, p);
+}
+
+/* Integers as numbers of the type. */
 static inline __m512d fastce_numbers_d(const ptrdiff_t *i)
 {
     return _mm512_cvtepi64_pd(_mm512_loadu_si512(i));
-}
-
-static inline __m512d fastce_log_tail_d(__m512d z)
-{
-    const __m512d z2 = _mm512_mul_pd(z, z);
-    __m512d p = _mm512_fmadd_pd(z, _mm512_set1_pd(0.15313903019383956),
-                                _mm512_set1_pd(0.18183569749744966));
-    __m512d q = _mm512_fmadd_pd(z, _mm512_set1_pd(0.2222219847577549),
-                                _mm512_set1_pd(0.28571428743264848));
-    p = _mm512_fmadd_pd(z2, _mm512_set1_pd(0.14797509735534178), p);
-    q = _mm512_fmadd_pd(z2, p, q);
-    p = _mm512_fmadd_pd(z, _mm512_set1_pd(0.39999999999411084),
-                        _mm512_set1_pd(0.66666666666667351));
-    return _mm512_mul_pd(z, _mm512_fmadd_pd(z2, q, p));
-}
-
-static inline __m512 fastce_fraction_f(__m512 u, __m512 *n)
-{
-    const __m512i field = _mm512_srli_epi32(
-        _mm512_add_epi32(_mm512_castps_si512(u), _mm512_set1_epi32(0x004afb0d)), 23);
-    const __m512i number = _mm512_or_si512(field, _mm512_set1_epi32(0x4b000000));
-    const __m512i power = _mm512_slli_epi32(_mm512_sub_epi32(_mm512_set1_epi32(254), field), 23);
-    *n = _mm512_sub_ps(_mm512_castsi512_ps(number), _mm512_set1_ps(8388735.0f));
-    return _mm512_fmsub_ps(u, _mm512_castsi512_ps(power), _mm512_set1_ps(1));
 }
 
 static inline __m512 fastce_numbers_f(const ptrdiff_t *i)
@@ -229,16 +295,6 @@ static inline __m512 fastce_numbers_f(const ptrdiff_t *i)
     return _mm512_insertf32x8(
         _mm512_castps256_ps512(_mm512_cvtepi64_ps(_mm512_loadu_si512(i))),
         _mm512_cvtepi64_ps(_mm512_loadu_si512(i + 8)), 1);
-}
-
-static inline __m512 fastce_log_tail_f(__m512 z)
-{
-    const __m512 z2 = _mm512_mul_ps(z, z);
-    const __m512 q = _mm512_fmadd_ps(z, _mm512_set1_ps(0.235835701f),
-                                     _mm512_set1_ps(0.285372376f));
-    const __m512 p = _mm512_fmadd_ps(z, _mm512_set1_ps(0.400003374f),
-                                     _mm512_set1_ps(0.666666627f));
-    return _mm512_mul_ps(z, _mm512_fmadd_ps(z2, q, p));
 }
 
 /* Eight lanes, each next to the one that is 4, 2 or 1 away. */
@@ -411,6 +467,7 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
 #define EIGHT_EQUAL(a, b) _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ)
 #define SIGN_MASK(v) _mm512_movepi64_mask(_mm512_castpd_si512(v))
 #define SHIFT_LEFT(v, bits) _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(v), bits))
+#define INTEGERS(i) _mm512_set1_epi64(i)
 #define MANTISSA 52
 #define ROUND 6755399441055744.0
 #define BIAS 1023
@@ -439,6 +496,7 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
 #define EIGHT_EQUAL(a, b) _mm256_cmp_ps_mask(a, b, _CMP_EQ_OQ)
 #define SIGN_MASK(v) _mm512_movepi32_mask(_mm512_castps_si512(v))
 #define SHIFT_LEFT(v, bits) _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(v), bits))
+#define INTEGERS(i) _mm512_set1_epi32(i)
 #define MANTISSA 23
 #define ROUND 12582912.0f
 #define BIAS 127
@@ -467,6 +525,14 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
                            two, out, pending, folded, total, lost) ((void) 0)
 #define fastce_evens_run_d(x, count, out, top) ((void) 0)
 #define fastce_evens_run_f(x, count, out, top) ((void) 0)
+#define fastce_log_run_d(x, n, out) ((void) 0)
+#define fastce_log_run_f(x, n, out) ((void) 0)
+#define fastce_log_sum_run_d(x, c, n, out) ((void) 0)
+#define fastce_log_sum_run_f(x, c, n, out) ((void) 0)
+#define fastce_terms_d(mixed, x, c, steps, total, lost) ((void) 0)
+#define fastce_terms_f(mixed, x, c, steps, total, lost) ((void) 0)
+#define fastce_log1p_run_d(y, scale, n, out) ((void) 0)
+#define fastce_log1p_run_f(y, scale, n, out) ((void) 0)
 #define fastce_scale_d(row, k, factor, factor_low, shift) ((void) 0)
 #define fastce_scale_f(row, k, factor, factor_low, shift) ((void) 0)
 #define fastce_gaps_d(x, count, masked, h, total, lost) ((void) 0)
@@ -489,6 +555,14 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
 #define fastce_product_f(e, given, count, reference, dot, inverse, kappa, shift, curve) ((void) 0)
 #define fastce_sigmoid_d(x, out, n, least, magic, up) ((void) 0)
 #define fastce_sigmoid_f(x, out, n, least, magic, up) ((void) 0)
+#define fastce_softplus_d(x, out, n, negative, least, magic) ((void) 0)
+#define fastce_softplus_f(x, out, n, negative, least, magic) ((void) 0)
+#define fastce_weighted_binary_d(x, t, neither, pos_weight, value, grad, hess, sloped, curved, n, \
+                                 least, magic) ((void) 0)
+#define fastce_weighted_binary_f(x, t, neither, pos_weight, value, grad, hess, sloped, curved, n, \
+                                 least, magic) ((void) 0)
+#define fastce_fractions_d(p, t, n, value, grad) ((void) 0)
+#define fastce_fractions_f(p, t, n, value, grad) ((void) 0)
 #define fastce_binary_d(x, t, n, hard, low, magic, up, scale, grad, product, product_low, total, \
                         lost) ((void) (product))
 #define fastce_binary_f(x, t, n, hard, low, magic, up, scale, grad, product, product_low, total, \

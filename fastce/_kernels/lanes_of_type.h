@@ -74,6 +74,141 @@ static inline void OF(fastce_fold)(const VEC *s, const VEC *q, REAL *total, REAL
     *lost = FIRST(r);
 }
 
+/* log((u + c) 2**shift) of `count` vectors of normal u > 0, as log_parts in vecmath.pxd; more is
+ * c/u, or NULL for 0. */
+static inline __attribute__((always_inline)) void OF(fastce_logs)(int count, const VEC *u,
+                                                                  const VEC *more,
+                                                                  const VEC *shift, VEC *result)
+{
+    VEC n[2], z[2], factor[2], high[2], low[2], r[2], r2[2];
+    EACH z[v] = OF(fastce_log_split)(u[v], &n[v], &factor[v], &high[v], &low[v]);
+    EACH r[v] = OP(fmsub)(z[v], factor[v], OP(set1)(1));
+    EACH n[v] = OP(add)(n[v], shift[v]);
+    EACH high[v] = OP(fmadd)(n[v], OP(set1)(LN2_HIGH), high[v]);
+    EACH low[v] = OP(fmadd)(n[v], OP(set1)(LN2_LOW), low[v]);
+    if (more)
+        EACH low[v] = OP(add)(low[v], more[v]);
+    EACH r2[v] = OP(mul)(r[v], r[v]);
+    EACH low[v] = OP(fmadd)(r2[v], OF(fastce_log_tail)(r[v], r2[v]), low[v]);
+    EACH result[v] = OP(add)(high[v], r[v]);
+    EACH low[v] = OP(add)(low[v], OP(add)(OP(sub)(high[v], result[v]), r[v]));
+    EACH result[v] = OP(add)(result[v], low[v]);
+}
+
+/* log(x + c) of any x but those of some classes (0x06: the zeros), as log_sum in vecmath.pxd;
+ * more = c/x. If it is not `corrected`, log(x). */
+static inline __attribute__((always_inline)) VEC OF(fastce_log_of_any)(
+    const bool corrected, const int but, VEC x, VEC more)
+{
+    /* Subnormal, and what is not a positive finite number. */
+    const MASK odd = OP_MASK(fpclass)(x, 0xff & ~but);
+    VEC u = x, shift = OP(setzero)(), result;
+    if (__builtin_expect(odd != 0, 0)) {
+        const MASK subnormal = OP_MASK(fpclass)(x, 0x20);
+        u = OP(mask_mul)(x, subnormal, x, OP(set1)(RAISED));
+        shift = OP(maskz_mov)(subnormal, OP(set1)(-LIFT));
+    }
+    OF(fastce_logs)(1, &u, corrected ? &more : NULL, &shift, &result);
+    if (__builtin_expect(odd != 0, 0))
+        /* By what x is, from the right: NaN, NaN, 0, 1, -inf, inf, below 0, above 0. */
+        result = OP(fixupimm)(result, x, INTEGERS(0x03530422), 0);
+    return result;
+}
+
+static inline VEC OF(fastce_log_vector)(VEC x)
+{
+    return OF(fastce_log_of_any)(false, 0, x, x);
+}
+
+static inline VEC OF(fastce_log_sum)(VEC x, VEC c)
+{
+    return OF(fastce_log_of_any)(true, 0, x, OP(div)(c, x));
+}
+
+static inline void OF(fastce_log_run)(const REAL *x, ptrdiff_t n, REAL *out)
+{
+    ptrdiff_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH)
+        OP(storeu)(out + i, OF(fastce_log_vector)(OP(loadu)(x + i)));
+    if (i < n) {
+        const MASK some = OF(fastce_some)(n, i);
+        OP(mask_storeu)(out + i, some, OF(fastce_log_vector)(OP(maskz_loadu)(some, x + i)));
+    }
+}
+
+static inline void OF(fastce_log_sum_run)(const REAL *x, const REAL *c, ptrdiff_t n, REAL *out)
+{
+    ptrdiff_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH)
+        OP(storeu)(out + i, OF(fastce_log_sum)(OP(loadu)(x + i), OP(loadu)(c + i)));
+    if (i < n) {
+        const MASK some = OF(fastce_some)(n, i);
+        OP(mask_storeu)(out + i, some, OF(fastce_log_sum)(OP(maskz_loadu)(some, x + i),
+                                                          OP(maskz_loadu)(some, c + i)));
+    }
+}
+
+/* log(1 + y scale), y scale being between -0.7 and 1. */
+static inline VEC OF(fastce_log1p_vector)(VEC y, VEC scale)
+{
+    const VEC one = OP(set1)(1), x = OP(mul)(y, scale), u = OP(add)(one, x);
+    return OF(fastce_log_sum)(u, OP(sub)(x, OP(sub)(u, one)));
+}
+
+static inline void OF(fastce_log1p_run)(const REAL *y, REAL scale, ptrdiff_t n, REAL *out)
+{
+    const VEC s = OP(set1)(scale);
+    ptrdiff_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH)
+        OP(storeu)(out + i, OF(fastce_log1p_vector)(OP(loadu)(y + i), s));
+    if (i < n) {
+        const MASK some = OF(fastce_some)(n, i);
+        OP(mask_storeu)(out + i, some, OF(fastce_log1p_vector)(OP(maskz_loadu)(some, y + i), s));
+    }
+}
+
+/* terms_of in probability_losses.pxi, for one of its three ops that have a logarithm of one number:
+ * c (log c - x) if `mixed`, else -c log x. */
+static inline __attribute__((always_inline)) void OF(fastce_log_terms)(
+    const bool mixed, const int but, const REAL *x, const REAL *c, ptrdiff_t steps, REAL *total,
+    REAL *lost)
+{
+    enum { VECTORS = FASTCE_LANES / WIDTH };
+    const VEC zero = OP(setzero)();
+    VEC s[VECTORS], q[VECTORS], rest;
+    for (int v = 0; v < VECTORS; v++) {
+        s[v] = OP(loadu)(total + WIDTH * v);
+        q[v] = OP(loadu)(lost + WIDTH * v);
+    }
+    for (ptrdiff_t i = 0; i < steps * FASTCE_LANES; i += FASTCE_LANES)
+        for (int v = 0; v < VECTORS; v++) {
+            const VEC y = OP(loadu)(x + i + WIDTH * v), b = OP(loadu)(c + i + WIDTH * v);
+            const VEC log = OF(fastce_log_of_any)(false, but, mixed ? b : y, zero);
+            /* (A NaN counts wherever it stands.) */
+            const MASK counts = OP_MASK(cmp)(b, zero, _CMP_NEQ_UQ)
+                | OP_MASK(cmp)(y, y, _CMP_UNORD_Q);
+            const VEC term = mixed ? OP(maskz_mul)(counts, b, OP(sub)(log, y))
+                : OP(maskz_fnmadd)(counts, b, log, zero);
+            s[v] = OF(fastce_sum)(s[v], term, &rest);
+            q[v] = OP(add)(q[v], rest);
+        }
+    for (int v = 0; v < VECTORS; v++) {
+        OP(storeu)(total + WIDTH * v, s[v]);
+        OP(storeu)(lost + WIDTH * v, q[v]);
+    }
+}
+
+static inline void OF(fastce_terms)(int mixed, const REAL *x, const REAL *c, ptrdiff_t steps,
+                                    REAL *total, REAL *lost)
+{
+    if (mixed)
+        OF(fastce_log_terms)(true, 0x06, x, c, steps, total, lost);
+    else if (x == c)
+        OF(fastce_log_terms)(false, 0x06, x, x, steps, total, lost);
+    else
+        OF(fastce_log_terms)(false, 0, x, c, steps, total, lost);
+}
+
 /* `sweep` of tiles.pxi, the anchor taken off. */
 static inline void OF(fastce_sweep)(REAL *b, ptrdiff_t steps, const REAL *low, const REAL *magic,
                                     const REAL *anchor, const REAL *ahead, ptrdiff_t ahead_step,
@@ -715,6 +850,115 @@ static inline void OF(fastce_sigmoid)(const REAL *x, REAL *out, ptrdiff_t n, REA
     }
 }
 
+/* e = e**-|x| 2**LIFT of at most a block, with the constants of vecmath.pxd; whole vectors of e are
+ * written. */
+static inline void OF(fastce_lifted_block)(const REAL *x, ptrdiff_t n, REAL least, REAL magic,
+                                           REAL *e)
+{
+    const VEC base = OF(fastce_base)(OP(set1)(magic)), low = OP(set1)(least);
+    for (ptrdiff_t i = 0; i < n; i += 2 * WIDTH) {
+        VEC y[2];
+        for (int v = 0; v < 2; v++) {
+            const MASK some = (MASK) (fastce_kept(n - i, -1) >> WIDTH * v);
+            y[v] = OP(maskz_loadu)(some, x + i + WIDTH * v);
+            y[v] = OP(max)(low, OP(or)(y[v], OP(set1)(-0.0)));
+        }
+        OF(fastce_exps)(2, y, base);
+        OP(storeu)(e + i, y[0]);
+        OP(storeu)(e + i + WIDTH, y[1]);
+    }
+}
+
+/* softplus(x), or log_sigmoid(x) if `negative`, of at most a block. (In two passes: in one, too few
+ * vectors would be on their way at the same time.) */
+static inline void OF(fastce_softplus)(const REAL *x, REAL *out, ptrdiff_t n, int negative,
+                                       REAL least, REAL magic)
+{
+    const VEC unit = OP(set1)(1 / (REAL) RAISED), zero = OP(setzero)();
+    REAL e[FASTCE_STEPS * FASTCE_LANES];
+    OF(fastce_lifted_block)(x, n, least, magic, e);
+    for (ptrdiff_t i = 0; i < n; i += WIDTH) {
+        const MASK some = OF(fastce_some)(n, i);
+        const VEC y = OP(maskz_loadu)(some, x + i);
+        const VEC log = OF(fastce_log1p_vector)(OP(loadu)(e + i), unit);
+        const VEC result = negative ? OP(sub)(OP(min)(y, zero), log)
+            : OP(add)(OP(max)(y, zero), log);
+        if (i + WIDTH <= n)
+            OP(storeu)(out + i, result);
+        else
+            OP(mask_storeu)(out + i, some, result);
+    }
+}
+
+/* sigmoid_cross_entropy_block in elementwise_losses.pxi, of arrays with room for whole vectors. */
+static inline void OF(fastce_weighted_binary)(
+    const REAL *x, const REAL *t, const REAL *neither, const REAL *pos_weight, REAL *value,
+    REAL *grad, REAL *hess, int sloped, int curved, ptrdiff_t n, REAL least, REAL magic)
+{
+    const VEC raise = OP(set1)(RAISED), unit = OP(set1)(1 / (REAL) RAISED), zero = OP(setzero)();
+    REAL e[FASTCE_STEPS * FASTCE_LANES];
+    OF(fastce_lifted_block)(x, n, least, magic, e);
+    for (ptrdiff_t i = 0; i < n; i += WIDTH) {
+        const MASK some = OF(fastce_some)(n, i);
+        const VEC logit = OP(maskz_loadu)(some, x + i), neg = OP(loadu)(neither + i);
+        const VEC pos = OP(mul)(OP(maskz_loadu)(some, t + i), OP(loadu)(pos_weight + i));
+        const VEC side = OP(mask_mov)(neg, SIGN_MASK(logit), pos);
+        const MASK used = OP_MASK(cmp)(side, zero, _CMP_NEQ_UQ);
+        const VEC log = OF(fastce_log1p_vector)(OP(loadu)(e + i), unit);
+        OP(storeu)(value + i, OP(fmadd)(OP(add)(pos, neg), log,
+                                        OP(maskz_mul)(used, side, OP(abs)(logit))));
+    }
+    for (ptrdiff_t i = 0; sloped && i < n; i += WIDTH) {
+        const MASK some = OF(fastce_some)(n, i);
+        const MASK negative = SIGN_MASK(OP(maskz_loadu)(some, x + i));
+        const VEC y = OP(loadu)(e + i), neg = OP(loadu)(neither + i);
+        const VEC pos = OP(mul)(OP(maskz_loadu)(some, t + i), OP(loadu)(pos_weight + i));
+        const VEC z = OP(fmsub)(neg, OP(mask_mov)(raise, negative, y),
+                                OP(mul)(pos, OP(mask_mov)(y, negative, raise)));
+        const VEC inverse = OP(div)(OP(set1)(1), OP(add)(raise, y));
+        const VEC slope = OP(div)(z, OP(add)(raise, y));
+        const VEC side = OP(mask_mov)(neg, negative, pos);
+        const MASK small = OP_MASK(cmp)(side, zero, _CMP_EQ_OQ)
+            & OP_MASK(cmp)(y, OP(set1)((REAL) 0.25 * RAISED), _CMP_LT_OQ);
+        OP(storeu)(grad + i, OP(mask_mul)(slope, small, OP(fnmadd)(y, slope, z), unit));
+        if (curved)
+            OP(storeu)(hess + i, OP(mul)(OP(add)(pos, neg), OP(mul)(OP(mul)(y, inverse),
+                                                                    OP(mul)(raise, inverse))));
+    }
+}
+
+/* binary_cross_entropy_block in elementwise_losses.pxi but for the second derivative. */
+static inline void OF(fastce_fractions)(const REAL *p, const REAL *t, ptrdiff_t n, REAL *value,
+                                        REAL *grad)
+{
+    const VEC zero = OP(setzero)(), one = OP(set1)(1);
+    for (ptrdiff_t i = 0; i < n; i += WIDTH) {
+        const MASK some = OF(fastce_some)(n, i);
+        /* (+ 0 makes 0 of -0.) */
+        const VEC x = OP(add)(OP(maskz_loadu)(some, p + i), zero);
+        const VEC y = OP(maskz_loadu)(some, t + i);
+        const VEC not_x = OP(sub)(one, x), not_y = OP(sub)(one, y);
+        const VEC lost = OP(sub)(OP(sub)(one, not_x), x);
+        const MASK yes = OP_MASK(cmp)(y, zero, _CMP_NEQ_UQ);
+        const MASK no = OP_MASK(cmp)(not_y, zero, _CMP_NEQ_UQ);
+        VEC loss, slope;
+        if ((yes & no) == 0) {
+            /* Each target is 0 or 1. */
+            const VEC u = OP(mask_mov)(not_x, yes, x), inverse = OP(div)(one, u);
+            loss = OF(fastce_log_of_any)(true, 0, u, OP(maskz_mul)(no, lost, inverse));
+            loss = OP(sub)(zero, loss);
+            slope = OP(mask_sub)(inverse, yes, zero, inverse);
+        } else {
+            loss = OP(maskz_fnmadd)(yes, y, OF(fastce_log_vector)(x), zero);
+            loss = OP(mask3_fnmadd)(not_y, OF(fastce_log_sum)(not_x, lost), loss, no);
+            slope = OP(maskz_div)(no, not_y, not_x);
+            slope = OP(sub)(slope, OP(maskz_div)(yes, y, x));
+        }
+        OP(mask_storeu)(value + i, some, loss);
+        OP(mask_storeu)(grad + i, some, slope);
+    }
+}
+
 /* What the sum of a block's losses is made of, WIDTH times: product + low of the 1 + e**-|x|, and
  * total + lost of the rest. */
 typedef struct {
@@ -847,22 +1091,6 @@ static inline void OF(fastce_binary)(const REAL *x, const REAL *t, ptrdiff_t n, 
     else
         hard ? PASS(true, true, true) : PASS(false, true, true);
 #undef PASS
-}
-
-/* log((u + c) 2**shift) of `count` vectors, as log_parts in vecmath.pxd; 1/u is given too. */
-static inline __attribute__((always_inline)) void OF(fastce_logs)(int count, const VEC *u,
-                                                                  const VEC *inverse, const VEC *c,
-                                                                  const VEC *shift, VEC *result)
-{
-    VEC n[2], g[2], s[2], h[2], low[2];
-    EACH g[v] = OF(fastce_fraction)(u[v], &n[v]);
-    EACH s[v] = OP(div)(g[v], OP(add)(g[v], OP(set1)(2)));
-    EACH n[v] = OP(add)(n[v], shift[v]);
-    EACH low[v] = OP(fmadd)(n[v], OP(set1)(LN2_LOW), OP(mul)(c[v], inverse[v]));
-    EACH h[v] = OP(mul)(OP(mul)(OP(set1)((REAL) 0.5), g[v]), g[v]);
-    EACH result[v] = OP(add)(h[v], OF(fastce_log_tail)(OP(mul)(s[v], s[v])));
-    EACH result[v] = OP(sub)(OP(sub)(h[v], OP(fmadd)(s[v], result[v], low[v])), g[v]);
-    EACH result[v] = OP(fmsub)(n[v], OP(set1)(LN2_HIGH), result[v]);
 }
 
 /* `times` of cross_entropy.pxi. */
@@ -1109,10 +1337,12 @@ static inline __attribute__((always_inline)) void OF(fastce_few_costs)(
     VEC q[2], u[2], inverse_u[2], c[2];
     MASK far[2];
     OF(fastce_few_odds)(count, rest, rest_low, e, e_low, inverse, u, inverse_u, c);
-    OF(fastce_logs)(count, u, inverse_u, c, none, cost);
+    EACH c[v] = OP(mul)(c[v], inverse_u[v]);
+    OF(fastce_logs)(count, u, c, none, cost);
     EACH far[v] = OP_MASK(cmp)(cost[v], OP(set1)(NEAR), _CMP_NLT_UQ);
     if (far[0] | far[count - 1]) {
-        OF(fastce_logs)(count, s, inverse, s_low, shift, c);
+        EACH c[v] = OP(mul)(s_low[v], inverse[v]);
+        OF(fastce_logs)(count, s, c, shift, c);
         EACH q[v] = OP(fmadd)(n[v], OP(set1)(LN2_LOW), OP(fmsub)(n[v], OP(set1)(LN2_HIGH), y[v]));
         EACH cost[v] = OP(mask_add)(cost[v], far[v], q[v], c[v]);
     }
@@ -1131,7 +1361,8 @@ static inline __attribute__((always_inline)) void OF(fastce_few_logs)(
     EACH inverse_u[v] = OP(mask_mov)(inverse[v], leads[v], inverse_u[v]);
     EACH c[v] = OP(mask_mov)(s_low[v], leads[v], c[v]);
     EACH shifts[v] = OP(maskz_mov)((MASK) ~leads[v], shift);
-    OF(fastce_logs)(count, u, inverse_u, c, shifts, result);
+    EACH c[v] = OP(mul)(c[v], inverse_u[v]);
+    OF(fastce_logs)(count, u, c, shifts, result);
     EACH result[v] = OP(mask3_fmadd)(n[v], OP(set1)(LN2_LOW), result[v], (MASK) ~leads[v]);
 }
 
@@ -1186,7 +1417,9 @@ static inline __attribute__((always_inline)) void OF(fastce_few_lse)(
     const VEC *centre, VEC *lse)
 {
     const VEC shift[2] = {OP(set1)(-LIFT), OP(set1)(-LIFT)};
-    OF(fastce_logs)(count, s, inverse, s_low, shift, lse);
+    VEC more[2];
+    EACH more[v] = OP(mul)(s_low[v], inverse[v]);
+    OF(fastce_logs)(count, s, more, shift, lse);
     EACH lse[v] = OP(fmadd)(n[v], OP(set1)(LN2_LOW), lse[v]);
     EACH lse[v] = OP(add)(OP(fmadd)(n[v], OP(set1)(LN2_HIGH), centre[v]), lse[v]);
 }
@@ -1480,7 +1713,8 @@ static inline __attribute__((always_inline)) void OF(fastce_dense_vectors)(
         const VEC none[2] = {zero, zero};
         VEC u[2], inverse_u[2], low[2], top_cost[2];
         OF(fastce_few_odds)(count, rest, rest_low, e, e_low, inverse, u, inverse_u, low);
-        OF(fastce_logs)(count, u, inverse_u, low, none, top_cost);
+        EACH low[v] = OP(mul)(low[v], inverse_u[v]);
+        OF(fastce_logs)(count, u, low, none, top_cost);
         EACH cost[v] = OP(fmadd)(OP(add)(sum_c[v], top_c[v]), top_cost[v], cost[v]);
         if (by_target)
             EACH cost[v] = OP(add)(cost[v], OF(fastce_times)(
@@ -1643,6 +1877,7 @@ static inline void OF(fastce_few_planes)(const fastce_few *few, ptrdiff_t steps,
 #undef EIGHT_EQUAL
 #undef SIGN_MASK
 #undef SHIFT_LEFT
+#undef INTEGERS
 #undef ROUND
 #undef BIAS
 #undef LIFT

@@ -18,55 +18,87 @@ cdef enum:
     JS
 
 
-cdef inline real js_term(real p, real q) noexcept nogil:
+cdef inline void js_terms(const real* p, const real* q, Py_ssize_t n, real* value) noexcept nogil:
     # (p + q)/4 f(a), a = |p - q|/(p + q), f(a) = (1 + a) log(1 + a) + (1 - a) log(1 - a), which is
     # a (log1p(a) - log1p(-a)) + log1p(-a**2): the first form where a is large, the second where
     # its terms would cancel.
+    cdef Py_ssize_t i
     cdef real one = <real> 1.0
-    cdef real s = p + q
-    cdef real a = (p - q if p > q else q - p) / s
-    cdef real r = <real> 2.0 * (q if p > q else p) / s
-    cdef bint near = a < <real> 0.5
-    cdef real small = a if near else <real> 0.0
-    cdef real up = log1p(a)
-    cdef real value = small * (up - log1p(-small)) + log1p(-small * small)
-    cdef real far = (one + a) * up + (r * log(r) if r != 0 else <real> 0.0)
-    value = value if near else far
-    return <real> 0.0 if s == 0 else <real> 0.25 * s * value
+    cdef real s, r, near, far
+    cdef real a[BLOCK]
+    cdef real up[BLOCK]
+    cdef real u[BLOCK]
+    cdef real c[BLOCK]
+    for i in range(n):
+        s = p[i] + q[i]
+        a[i] = (p[i] - q[i] if p[i] > q[i] else q[i] - p[i]) / s
+        # 1 - a, with what rounding lost.
+        r = <real> 2.0 * (q[i] if p[i] > q[i] else p[i]) / s
+        u[i] = one - a[i] if a[i] < <real> 0.5 else r
+        c[i] = (one - u[i]) - a[i] if a[i] < <real> 0.5 else <real> 0.0
+    log1p_block(<const real*> a, one, up, n)
+    log_sum_block(<const real*> u, <const real*> c, c, n)
+    for i in range(n):
+        value[i] = -a[i] * a[i] if a[i] < <real> 0.5 else <real> 0.0
+    log1p_block(<const real*> value, one, value, n)
+    for i in range(n):
+        s = p[i] + q[i]
+        near = a[i] * (up[i] - c[i]) + value[i]
+        far = (one + a[i]) * up[i] + (u[i] * c[i] if u[i] != 0 else <real> 0.0)
+        value[i] = <real> 0.0 if s == 0 else <real> 0.25 * s * (near if a[i] < <real> 0.5 else far)
 
 
-cdef inline real term(int op, real x, real c) noexcept nogil:
-    cdef real value
+cdef inline void terms(int op, const real* x, const real* c, Py_ssize_t n,
+                       real* value) noexcept nogil:
+    # The terms of n classes, at most BLOCK.
+    cdef Py_ssize_t i
+    cdef real counts
     if op == NLL:
-        value = -c * x
-    elif op == CCE:
-        value = -c * log(x + <real> 0.0)
-    elif op == KL:
-        value = c * (log(c) - x)
-    elif op == ENTROPY_P:
-        value = -x * log(x)
-        c = x
+        for i in range(n):
+            value[i] = -c[i] * x[i]
+    elif op == JS:
+        js_terms(x, c, n, value)
     else:
-        value = js_term(x, c)
-        c = x + c
-    value = <real> 0.0 if c == 0 else value
-    # A NaN counts wherever it stands.
-    return value if x == x else x
+        log_block(c if op == KL else x, value, n)
+        if op == KL:
+            for i in range(n):
+                value[i] = c[i] * (value[i] - x[i])
+        elif op == CCE:
+            for i in range(n):
+                value[i] = -c[i] * value[i]
+        else:
+            for i in range(n):
+                value[i] = -x[i] * value[i]
+    for i in range(n):
+        counts = x[i] + c[i] if op == JS else x[i] if op == ENTROPY_P else c[i]
+        value[i] = <real> 0.0 if counts == 0 else value[i]
+        # A NaN counts wherever it stands.
+        value[i] = value[i] if x[i] == x[i] else x[i]
 
 
 cdef inline void terms_of(int op, const real* x, const real* c, Py_ssize_t steps,
                           real* value) noexcept nogil:
     # value[l] += the terms of the steps.
     cdef Py_ssize_t i, l
+    cdef Py_ssize_t start = 0
+    cdef Py_ssize_t count
     cdef real total[LANES]
     cdef real lost[LANES]
-    cdef real s[LANES]
+    cdef real s[BLOCK]
     memcpy(total, value, LANES * sizeof(real))
     fill_lanes(lost, <real> 0.0)
-    for i in range(steps):
-        for l in range(LANES):
-            s[l] = term(op, x[i * LANES + l], c[i * LANES + l])
-        two_sum(total, lost, s)
+    if FASTCE_HAS_EXP_LANES and op in (CCE, KL, ENTROPY_P):
+        if real is double:
+            fastce_terms_d(op == KL, x, x if op == ENTROPY_P else c, steps, total, lost)
+        else:
+            fastce_terms_f(op == KL, x, x if op == ENTROPY_P else c, steps, total, lost)
+        start = steps
+    while start < steps:
+        count = min(steps - start, <Py_ssize_t> BLOCK // LANES)
+        terms(op, x + start * LANES, c + start * LANES, count * LANES, s)
+        for i in range(count):
+            two_sum(total, lost, <const real*> s + i * LANES)
+        start += count
     for l in range(LANES):
         # (infinite terms leave NaN in `lost`)
         value[l] = total[l] + lost[l] if lost[l] == lost[l] else total[l]
@@ -233,17 +265,6 @@ cdef bint has_nan(const real* x, Py_ssize_t k) noexcept nogil:
     return found != 0
 
 
-cdef inline void terms_each(int op, const real* x, const real* c, real* value) noexcept nogil:
-    # The terms of all lanes.
-    cdef Py_ssize_t l
-    if op == CCE:
-        for l in range(LANES):
-            value[l] = term(CCE, x[l], c[l])
-    else:
-        for l in range(LANES):
-            value[l] = term(NLL, x[l], c[l])
-
-
 cdef inline void store_classes(real* out, const Array3* oa, const Geometry* g, Py_ssize_t first,
                                Py_ssize_t rows, const Py_ssize_t* target, const real* at_target,
                                const bint* spoiled) noexcept nogil:
@@ -305,7 +326,10 @@ cdef void class_rows(int op, const Xent* a, Py_ssize_t first, Py_ssize_t rows,
         for l in range(rows):
             omega[l] = (<const real*> a.row_weight)[first + l]
     if value != NULL:
-        terms_each(op, t, c, slope)
+        if op == CCE:
+            terms(CCE, <const real*> t, <const real*> c, LANES, slope)
+        else:
+            terms(NLL, <const real*> t, <const real*> c, LANES, slope)
         for l in range(LANES):
             slope[l] = times(omega[l], slope[l] + <real> 0.0)
         for l in range(rows):
@@ -332,10 +356,10 @@ cdef void dense_row(int op, const Xent* a, Py_ssize_t r, real kind) noexcept nog
     cdef Py_ssize_t whole = k // LANES
     cdef Py_ssize_t rest = k - whole * LANES
     cdef Py_ssize_t chunk, i
+    cdef real zero = <real> 0.0
     cdef real raw[LANES]
     cdef real last_x[LANES]
     cdef real last_c[LANES]
-    cdef real unused[LANES]
     if a.probabilities.data != NULL:
         c = row_at(<real*> a.probabilities.data, &a.probabilities, &a.g, r)
     if value != NULL:
@@ -355,11 +379,14 @@ cdef void dense_row(int op, const Xent* a, Py_ssize_t r, real kind) noexcept nog
         fill_row(<real*> a.grad.data, &a.grad, &a.g, r, <real> NAN)
         return
     grad = row_at(<real*> a.grad.data, &a.grad, &a.g, r)
-    for i in range((k + LANES - 1) // LANES):
-        rest = min(k - i * LANES, <Py_ssize_t> LANES)
-        derivatives(op, x + i * LANES, c + i * LANES, rest, grad + i * LANES, unused)
-    for i in range(k):
-        grad[i] = times(factor, grad[i]) + <real> 0.0
+    if op == CCE:
+        for i in range(k):
+            grad[i] = zero if c[i] == 0 else -c[i] / (x[i] + zero)
+        for i in range(k):
+            grad[i] = times(factor, grad[i]) + zero
+    else:
+        for i in range(k):
+            grad[i] = times(factor, zero - c[i]) + zero
 
 
 cdef inline bint by_rows(int op, const Xent* a) noexcept nogil:

@@ -6,19 +6,26 @@ cdef inline void vector_math_block(int which, const real* x, real* out) noexcept
     fill_lanes(magic, magic_of(<real> 0.0))
     if which == 0:
         exp_each(x, magic, out)
+    elif which == 1:
+        log_block(x, out, LANES)
+    elif which == 2:
+        log1p_block(x, <real> 1.0, out, LANES)
     else:
         for l in range(LANES):
-            if which == 1:
+            if which == 3:
                 out[l] = exp_scaled(x[l], magic[l])
-            elif which == 2:
+            elif which == 4:
                 out[l] = log1p(x[l])
             else:
                 out[l] = log(x[l])
 
 
+VECTOR_MATH = ("exp in lanes", "log in lanes", "log1p in lanes", "exp", "log1p", "log")
+
+
 def vector_math(str name, x):
     """Return the function of that name of a one-dimensional array."""
-    cdef int which = ("exp in lanes", "exp", "log1p", "log").index(name)
+    cdef int which = VECTOR_MATH.index(name)
     cdef Py_ssize_t i
     cdef Py_ssize_t n = x.size
     cdef bint wide = x.dtype == "f8"

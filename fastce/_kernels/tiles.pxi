@@ -104,6 +104,16 @@ cdef extern from "exp_lanes.h" nogil:
                             float* lost)
     void fastce_evens_run_d(const double* x, Py_ssize_t count, double* out, double* top)
     void fastce_evens_run_f(const float* x, Py_ssize_t count, float* out, float* top)
+    void fastce_log_run_d(const double* x, Py_ssize_t n, double* out)
+    void fastce_log_run_f(const float* x, Py_ssize_t n, float* out)
+    void fastce_log_sum_run_d(const double* x, const double* c, Py_ssize_t n, double* out)
+    void fastce_log_sum_run_f(const float* x, const float* c, Py_ssize_t n, float* out)
+    void fastce_terms_d(bint mixed, const double* x, const double* c, Py_ssize_t steps,
+                        double* total, double* lost)
+    void fastce_terms_f(bint mixed, const float* x, const float* c, Py_ssize_t steps,
+                        float* total, float* lost)
+    void fastce_log1p_run_d(const double* y, double scale, Py_ssize_t n, double* out)
+    void fastce_log1p_run_f(const float* y, float scale, Py_ssize_t n, float* out)
     void fastce_scale_d(double* row, Py_ssize_t k, double factor, double factor_low, double shift)
     void fastce_scale_f(float* row, Py_ssize_t k, float factor, float factor_low, float shift)
     void fastce_gaps_d(const double* x, Py_ssize_t count, Py_ssize_t masked, double h,
@@ -140,6 +150,22 @@ cdef extern from "exp_lanes.h" nogil:
                           double up)
     void fastce_sigmoid_f(const float* x, float* out, Py_ssize_t n, float least, float magic,
                           float up)
+    void fastce_softplus_d(const double* x, double* out, Py_ssize_t n, bint negative,
+                           double least, double magic)
+    void fastce_softplus_f(const float* x, float* out, Py_ssize_t n, bint negative, float least,
+                           float magic)
+    void fastce_weighted_binary_d(const double* x, const double* t, const double* neither,
+                                  const double* pos_weight, double* value, double* grad,
+                                  double* hess, bint sloped, bint curved, Py_ssize_t n,
+                                  double least, double magic)
+    void fastce_weighted_binary_f(const float* x, const float* t, const float* neither,
+                                  const float* pos_weight, float* value, float* grad, float* hess,
+                                  bint sloped, bint curved, Py_ssize_t n, float least,
+                                  float magic)
+    void fastce_fractions_d(const double* p, const double* t, Py_ssize_t n, double* value,
+                            double* grad)
+    void fastce_fractions_f(const float* p, const float* t, Py_ssize_t n, float* value,
+                            float* grad)
     void fastce_binary_d(const double* x, const double* t, Py_ssize_t n, bint hard, double least,
                          double magic, double up, double scale, double* grad, double* product,
                          double* low, double* total, double* lost)

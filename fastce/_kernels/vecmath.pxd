@@ -7,10 +7,9 @@
 #   log1p(y)               log(1 + y), -0.7 <= y <= 2**1000 (float32: 2**120)
 #   log1p_sum(y, low)      the same of the sum of two
 #   log(x)                 any x
+#   log_sum(x, low)        the same of the sum of two, the second 0 where x is small
 #
-#   log1p_unit(e)          log(1 + e), 0 <= e <= 1
-#
-# sigmoid, log1p_exp_minus and logit are made of them, within 2 ULP.
+# sigmoid is made of them, within 2 ULP.
 #
 # The coefficients are printed by tools/minimax.py, together with their own error.
 
@@ -214,15 +213,15 @@ cdef inline real reciprocal_low(real s, real s_low, real high) noexcept nogil:
     return -high * (product_error(high, s, <real> 1.0) + high * s_low)
 
 
-cdef inline real log(real x) noexcept nogil:
-    # A subnormal is multiplied by 2**54 (2**30) first.
+cdef inline real log_sum(real x, real low) noexcept nogil:
+    # log(x + low), low being at most half a unit in the last place of x. A subnormal is multiplied by 2**54 (2**30) first.
     cdef real least, up, shift
     cdef real infinity = <real> INFINITY
     if real is double:
         least, up, shift = 2.2250738585072014e-308, 18014398509481984.0, -54.0
     else:
         least, up, shift = <float> 1.1754944e-38, <float> 1073741824.0, <float> -30.0
-    cdef real result = log_parts(x * up if x < least else x, <real> 0.0,
+    cdef real result = log_parts(x * up if x < least else x, low,
                                  shift if x < least else <real> 0.0)
     result = -infinity if x == 0 else result
     result = infinity - infinity if x < 0 else result
@@ -230,29 +229,8 @@ cdef inline real log(real x) noexcept nogil:
     return result if x < infinity else x + x
 
 
-cdef inline real logit(real p) noexcept nogil:
-    # log(p/(1 - p)) = ±log1p(|1 - 2p|/q), q the smaller of p and 1 - p: above a quarter 1 - 2p and
-    # q are exact, and below it 1 - 2p has little weight. A very small p is multiplied by 2**100
-    # (2**60) first.
-    cdef real one = <real> 1.0
-    cdef real infinity = <real> INFINITY
-    cdef real least, up, shift
-    if real is double:
-        least, up, shift = 1e-200, 1267650600228229401496703205376.0, 100.0
-    else:
-        least, up, shift = <float> 1e-30, <float> 1152921504606846976.0, <float> 60.0
-    cdef real d = one - <real> 2.0 * p
-    cdef real q = p if d > 0 else one - p
-    cdef real y = (d if d > 0 else -d) / (q * up if q < least else q)
-    cdef real u = y if q < least else one + y
-    cdef real c = y - (u - one) if y < one else one - (u - y)
-    cdef real result = log_parts(u, <real> 0.0 if q < least else c,
-                                 shift if q < least else <real> 0.0)
-    result = infinity if q == 0 else result
-    result = -result if d > 0 else result
-    result = result if q >= 0 else infinity - infinity
-    # (for ±inf, q is -inf or d not a number)
-    return result if d == d else infinity - infinity
+cdef inline real log(real x) noexcept nogil:
+    return log_sum(x, <real> 0.0)
 
 
 cdef inline real sigmoid_of(real x, real e) noexcept nogil:
@@ -265,16 +243,3 @@ cdef inline real sigmoid_of(real x, real e) noexcept nogil:
 
 cdef inline real sigmoid(real x) noexcept nogil:
     return sigmoid_of(x, exp_lifted(x))
-
-
-cdef inline real log1p_unit(real e) noexcept nogil:
-    # log(1 + e) for 0 <= e <= 1: as log_parts, with no more than one choice of n.
-    cdef bint high = e > <real> 0.41421356
-    cdef real n = <real> 1.0 if high else <real> 0.0
-    cdef real g = <real> 0.5 * e - <real> 0.5 if high else e
-    return log_reduced(g, n, <real> 0.0)
-
-
-cdef inline real log1p_exp_minus(real x) noexcept nogil:
-    # log(1 + e**-|x|)
-    return log1p_unit(exp_lifted(x) * (<real> 1.0 / lift_factor(x)))
