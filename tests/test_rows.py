@@ -109,8 +109,15 @@ def test_rows_of_any_size_in_turn(size, temperature, dtype):
     odd = slice(n // 2 - 3, n // 2 + 4)
     logits[odd] = odd_rows(logits[odd], np.maximum(target[odd], 0))[0]
 
-    def results(rows, *, in_place=False):
-        x, y = logits[rows].copy(), logits[rows].copy()
+    def spread(array):
+        # every other column, with larger numbers and NaN between them
+        wide = np.full((len(array), 2 * k), 1e6, dtype)
+        wide[:, 1::4] = np.nan
+        wide[:, ::2] = array
+        return wide[:, ::2]
+
+    def results(rows, *, in_place=False, layout=np.copy):
+        x, y = layout(logits[rows]), layout(logits[rows])
         loss = fastce.cross_entropy.value_and_grad(
             x,
             target[rows],
@@ -119,7 +126,7 @@ def test_rows_of_any_size_in_turn(size, temperature, dtype):
             out=x if in_place else None,
         )
         p = fastce.softmax(y, out=y if in_place else None)
-        return *loss, p, fastce.logsumexp(logits[rows])
+        return *loss, p, fastce.logsumexp(layout(logits[rows]))
 
     alone = [results(slice(i, i + 1)) for i in range(n)]
     want = tuple(np.concatenate(part) for part in zip(*alone, strict=True))
@@ -127,6 +134,8 @@ def test_rows_of_any_size_in_turn(size, temperature, dtype):
         fastce.set_num_threads(count)
         assert_same_bits(results(slice(None)), want)
         assert_same_bits(results(slice(None), in_place=True), want)
+        assert_same_bits(results(slice(None), layout=spread), want)
+        assert_same_bits(results(slice(None), in_place=True, layout=spread), want)
 
 
 @dtypes

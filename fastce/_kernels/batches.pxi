@@ -158,7 +158,7 @@ cdef void look_ahead(Work* work, const Geometry* g, const Array3* x, const Array
     cdef int thread
     if FASTCE_HAS_EXP_LANES and not work.beside and work.count > work.threads \
             and not (two and x.divisor != 1) \
-            and (are_evens(x, g) if work.gathered
+            and (are_evens(x, g) if x.k == 2 and (work.gathered or y.data == NULL)
                  else rows_are_near(x, g) and (y.data == NULL or work.room != NULL
                                                or g.outer * g.k * item <= NEAR_BYTES)):
         work.tops_ahead = <TopsAhead*> malloc(work.threads * sizeof(TopsAhead))
@@ -166,7 +166,7 @@ cdef void look_ahead(Work* work, const Geometry* g, const Array3* x, const Array
         memset(work.tops_ahead, -1, work.threads * sizeof(TopsAhead))
         for thread in range(work.threads):
             work.tops_ahead[thread].two = two
-            work.tops_ahead[thread].evens = <Array3*> x if work.gathered else NULL
+            work.tops_ahead[thread].evens = <Array3*> x if x.k == 2 else NULL
 
 
 cdef inline TopsAhead* tops_ahead_of(const Work* work, int thread) noexcept nogil:
@@ -177,22 +177,13 @@ cdef inline void gather_rows(const Array3* x, const Array3* y, const Geometry* g
                              TopsAhead* tops_ahead, real kind) noexcept nogil:
     # The rows of a tile become runs of memory in y: each would be gathered twice from x.
     # tops_ahead, unless it is NULL, gets their largest logits.
-    cdef Py_ssize_t r, j
+    cdef Py_ssize_t r
     cdef const real* row
-    cdef real* run
     cdef real top[2]
     for r in range(tile.rows):
         row = row_at(<real*> x.data, x, g, tile.first + r)
-        run = row_at(<real*> y.data, y, g, tile.first + r)
-        if not FASTCE_HAS_EXP_LANES or x.k != 2:
-            for j in range(g.k):
-                run[j] = row[j * x.k]
-            continue
-        if real is double:
-            fastce_evens_run_d(row, g.k, run, top)
-        else:
-            fastce_evens_run_f(row, g.k, run, top)
-        if tops_ahead != NULL:
+        if gather_run(row, x.k, g.k, row_at(<real*> y.data, y, g, tile.first + r), top) \
+                and tops_ahead != NULL:
             tops_ahead.row[r] = tile.first + r
             tops_ahead.top[r] = top[0]
             tops_ahead.second[r] = top[1]

@@ -290,11 +290,28 @@ cdef inline void nowhere(Span* span) noexcept nogil:
     span.divisor = 1
 
 
+cdef inline bint gather_run(const real* x, Py_ssize_t step, Py_ssize_t count, real* run,
+                            real* top) noexcept nogil:
+    # run = every `step`-th item from x on. Tells whether it found the largest two, too: they are
+    # in `top` then.
+    cdef Py_ssize_t j
+    if not FASTCE_HAS_EXP_LANES or step != 2:
+        for j in range(count):
+            run[j] = x[j * step]
+        return False
+    if real is double:
+        fastce_evens_run_d(x, count, run, top)
+    else:
+        fastce_evens_run_f(x, count, run, top)
+    return True
+
+
 cdef inline void load(const real* x, const Span* span, const Tile* tile, Py_ssize_t start,
                       Py_ssize_t steps, real fill, real* b) noexcept nogil:
     # b (steps, LANES) = the tile's steps start, start + 1, ..., divided by the span's divisor; lanes
     # not in use get `fill`.
-    cdef Py_ssize_t i, l, between
+    cdef Py_ssize_t i, l
+    cdef real two[2]
     cdef real divisor = <real> span.divisor
     cdef Py_ssize_t whole = steps
     cdef const real* lane
@@ -306,10 +323,8 @@ cdef inline void load(const real* x, const Span* span, const Tile* tile, Py_ssiz
         for l in range(tile.last):
             b[whole * LANES + l] = lane[span.lane[0] + l if span.unit else span.lane[l]]
     if tile.single and not span.unit:
-        lane = x + span.lane[0] + start * span.step
-        between = span.lane[1] - span.lane[0]
-        for i in range(whole * LANES):
-            b[i] = lane[i * between]
+        gather_run(x + span.lane[0] + start * span.step, span.lane[1] - span.lane[0],
+                   whole * LANES, b, two)
     elif span.unit and span.step == LANES:
         memcpy(b, x + span.lane[0] + start * LANES, whole * LANES * sizeof(real))
     elif span.unit:
