@@ -60,7 +60,7 @@ cdef inline size_t half_bytes(size_t item) noexcept nogil:
 
 cdef struct TopsAhead:
     # The largest logits, not yet divided by the temperature, of rows that a thread is to come to,
-    # found while it computed the e_j of others.
+    # found while it computed the e_j of others, or gathered the rows.
     bint two                        # whether the second largest are wanted, too
     Array3* evens                   # whence rows that have gaps are gathered, or NULL
     Py_ssize_t row[LANES]           # their numbers; -1 where there is none
@@ -454,6 +454,27 @@ cdef inline void batch_load(const real* x, const Array3* xa, const Geometry* g, 
                 top[r] = largest(x, &span, &tile, g.k, target[r])
 
 
+cdef inline void argmax_pass(const real* b, Py_ssize_t steps, real* top, real* second,
+                             real* step) noexcept nogil:
+    # top and second become the largest two of both and b, a lane each, and `step` that of the first
+    # top, unless it stays. NaN is passed over.
+    cdef Py_ssize_t i, l
+    cdef real y
+    if FASTCE_HAS_EXP_LANES:
+        if real is double:
+            fastce_argmax_d(b, steps, top, second, step)
+        else:
+            fastce_argmax_f(b, steps, top, second, step)
+        return
+    for i in range(steps):
+        for l in range(LANES):
+            y = b[i * LANES + l]
+            step[l] = <real> i if y > top[l] else step[l]
+            # (of y and top the smaller)
+            second[l] = max(second[l], top[l] if y > top[l] else y)
+            top[l] = y if y > top[l] else top[l]
+
+
 cdef inline void batch_argmax(const real* x, const Array3* xa, const Geometry* g, const Tile* batch,
                               const Py_ssize_t* target, real* b, Py_ssize_t* at, real* top,
                               real* second, const TopsAhead* tops_ahead,
@@ -469,7 +490,6 @@ cdef inline void batch_argmax(const real* x, const Array3* xa, const Geometry* g
     cdef real in_chunk[LANES]
     cdef real step[LANES]
     cdef real before[LANES]
-    cdef real y
     for l in range(LANES):
         at[l] = IGNORED if target != NULL and target[l] == IGNORED else 0
         top[l] = -<real> INFINITY if at[l] == 0 else <real> 0.0
@@ -485,13 +505,7 @@ cdef inline void batch_argmax(const real* x, const Array3* xa, const Geometry* g
             # (Whatever an ignored row holds must not be its largest value.)
             mask_ignored(at, steps, b)
             memcpy(before, top, LANES * sizeof(real))
-            for i in range(steps):
-                for l in range(LANES):
-                    y = b[i * LANES + l]
-                    step[l] = <real> i if y > top[l] else step[l]
-                    # (of y and top the smaller)
-                    second[l] = max(second[l], top[l] if y > top[l] else y)
-                    top[l] = y if y > top[l] else top[l]
+            argmax_pass(<const real*> b, steps, top, second, step)
             for l in range(LANES):
                 in_chunk[l] = <real> chunk if top[l] > before[l] else in_chunk[l]
         for l in range(LANES):
@@ -707,7 +721,8 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
                             real* lost, layout how) noexcept nogil:
     # The sum of the e_j in each row, but for its target. The e_j themselves are in b for many rows
     # that are whole, and else in `out`, if it is not NULL. The pile may be NULL; so may
-    # tops_ahead, which gets the largest logits of the next batch, or the largest two.
+    # tops_ahead, which gets the largest logits of the next batch, or the largest two, unless its
+    # rows have gaps.
     cdef Py_ssize_t r, next_row, masked
     cdef Py_ssize_t ahead_step = 1
     cdef Tile tile

@@ -93,7 +93,7 @@ cdef void log_sigmoid_block(const real* x, real* out, Py_ssize_t n) noexcept nog
             fastce_softplus_f(x, out, n, True, lowest(<real> 0.0), magic_of(lift(<real> 0.0)))
     else:
         exp_lifted_block(x, e, n)
-        log1p_block(<const real*> e, <real> 1.0 / lift_factor(e[0]), e, n)
+        log1p_block(<const real*> e, <real> 1.0 / lift_factor(<real> 0.0), e, n)
         for i in range(n):
             out[i] = (x[i] if x[i] < 0 else <real> 0.0) - e[i]
 
@@ -108,7 +108,7 @@ cdef void softplus_block(const real* x, real* out, Py_ssize_t n) noexcept nogil:
             fastce_softplus_f(x, out, n, False, lowest(<real> 0.0), magic_of(lift(<real> 0.0)))
     else:
         exp_lifted_block(x, e, n)
-        log1p_block(<const real*> e, <real> 1.0 / lift_factor(e[0]), e, n)
+        log1p_block(<const real*> e, <real> 1.0 / lift_factor(<real> 0.0), e, n)
         for i in range(n):
             out[i] = (x[i] if x[i] > 0 else <real> 0.0) + e[i]
 

@@ -525,6 +525,8 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
                            two, out, pending, folded, total, lost) ((void) 0)
 #define fastce_evens_run_d(x, count, out, top) ((void) 0)
 #define fastce_evens_run_f(x, count, out, top) ((void) 0)
+#define fastce_argmax_d(b, steps, top, second, step) ((void) 0)
+#define fastce_argmax_f(b, steps, top, second, step) ((void) 0)
 #define fastce_log_run_d(x, n, out) ((void) 0)
 #define fastce_log_run_f(x, n, out) ((void) 0)
 #define fastce_log_sum_run_d(x, c, n, out) ((void) 0)
@@ -549,6 +551,8 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
 #define fastce_softmax_backward_f(grad, y, out, k) 0
 #define fastce_log_softmax_backward_d(grad, y, out, k, least, most, magic) 0
 #define fastce_log_softmax_backward_f(grad, y, out, k, least, most, magic) 0
+#define fastce_backward_many_d(logarithm, b, y, steps, least, most, magic) ((void) 0)
+#define fastce_backward_many_f(logarithm, b, y, steps, least, most, magic) ((void) 0)
 #define fastce_dot_d(e, given, count, reference, total, lost) ((void) 0)
 #define fastce_dot_f(e, given, count, reference, total, lost) ((void) 0)
 #define fastce_product_d(e, given, count, reference, dot, inverse, kappa, shift, curve) ((void) 0)

@@ -75,7 +75,7 @@ static inline void OF(fastce_fold)(const VEC *s, const VEC *q, REAL *total, REAL
 }
 
 /* log((u + c) 2**shift) of `count` vectors of normal u > 0, as log_parts in vecmath.pxd; more is
- * c/u, or NULL for 0. */
+ * c/u, or NULL for 0. (Of another u, NaN too, the result is a number, unless `more` is NaN.) */
 static inline __attribute__((always_inline)) void OF(fastce_logs)(int count, const VEC *u,
                                                                   const VEC *more,
                                                                   const VEC *shift, VEC *result)
@@ -95,8 +95,8 @@ static inline __attribute__((always_inline)) void OF(fastce_logs)(int count, con
     EACH result[v] = OP(add)(result[v], low[v]);
 }
 
-/* log(x + c) of any x but those of some classes (0x06: the zeros), as log_sum in vecmath.pxd;
- * more = c/x. If it is not `corrected`, log(x). */
+/* log(x + c) of any x, as log_sum in vecmath.pxd; more = c/x. If it is not `corrected`, log(x). Of
+ * an x of the classes `but`, which are those of VFPCLASS, the result may be any number. */
 static inline __attribute__((always_inline)) VEC OF(fastce_log_of_any)(
     const bool corrected, const int but, VEC x, VEC more)
 {
@@ -201,10 +201,11 @@ static inline __attribute__((always_inline)) void OF(fastce_log_terms)(
 static inline void OF(fastce_terms)(int mixed, const REAL *x, const REAL *c, ptrdiff_t steps,
                                     REAL *total, REAL *lost)
 {
+    enum { ZEROS = 0x06 };              /* whose logarithm does not count */
     if (mixed)
-        OF(fastce_log_terms)(true, 0x06, x, c, steps, total, lost);
+        OF(fastce_log_terms)(true, ZEROS, x, c, steps, total, lost);
     else if (x == c)
-        OF(fastce_log_terms)(false, 0x06, x, x, steps, total, lost);
+        OF(fastce_log_terms)(false, ZEROS, x, x, steps, total, lost);
     else
         OF(fastce_log_terms)(false, 0, x, c, steps, total, lost);
 }
@@ -574,6 +575,49 @@ static inline int OF(fastce_log_softmax_backward)(const REAL *grad, const REAL *
     return 1;
 }
 
+/* backward_tile of softmax.pxi for many rows, the gradients b becoming the result. */
+static inline void OF(fastce_backward_many)(int logarithm, REAL *b, const REAL *y, ptrdiff_t steps,
+                                            REAL least, REAL most, REAL magic)
+{
+    const VEC zero = OP(setzero)(), low = OP(set1)(least), high = OP(set1)(most);
+    const VEC base = OF(fastce_base)(OP(set1)(magic)), masked = OP(set1)(-INFINITY);
+    for (int l = 0; l < FASTCE_LANES; l += WIDTH) {
+        const ptrdiff_t end = steps * FASTCE_LANES + l;
+        VEC s = zero, q = zero, rest;
+        for (ptrdiff_t i = l; i < end; i += FASTCE_LANES) {
+            VEC g = OP(loadu)(b + i);
+            if (!logarithm) {
+                const VEC p = OP(loadu)(y + i);
+                const MASK counts = OP_MASK(cmp)(p, zero, _CMP_NEQ_UQ)
+                    | OP_MASK(cmp)(g, g, _CMP_UNORD_Q);
+                g = OP(maskz_mul_round)(counts, g, p, _MM_FROUND_CUR_DIRECTION);
+            }
+            s = OF(fastce_sum)(s, g, &rest);
+            q = OP(add)(q, rest);
+        }
+        /* (`settle`) */
+        rest = OP(add)(s, q);
+        s = OP(mask_mov)(s, OP_MASK(cmp)(rest, rest, _CMP_ORD_Q), rest);
+        const MASK number = OP_MASK(cmp)(s, s, _CMP_ORD_Q);
+        const VEC unit = OP(mul)(s, OP(set1)(1 / (REAL) RAISED));
+        for (ptrdiff_t i = l; i < end; i += FASTCE_LANES) {
+            const VEC g = OP(loadu)(b + i);
+            VEC p = OP(loadu)(y + i);
+            if (logarithm) {
+                const MASK counts = OP_MASK(cmp)(p, masked, _CMP_NEQ_UQ);
+                p = OP(min)(high, OP(max)(low, p));
+                OF(fastce_exps)(1, &p, base);
+                p = OP(maskz_add)(counts, OP(fnmadd)(p, unit, g), zero);
+            } else {
+                /* (A NaN spoils the whole row.) */
+                const MASK counts = OP_MASK(cmp)(p, zero, _CMP_NEQ_UQ) | (MASK) ~number;
+                p = OP(maskz_fmadd)(counts, p, OP(sub)(g, s), zero);
+            }
+            OP(storeu)(b + i, p);
+        }
+    }
+}
+
 /* Nothing of the row is written yet. */
 static inline void OF(fastce_start)(fastce_pending *row)
 {
@@ -603,6 +647,27 @@ static inline void OF(fastce_two_lanes)(VEC largest, VEC second, REAL *top)
     const MASK at = OP_MASK(cmp)(largest, OP(set1)(top[0]), _CMP_EQ_OQ);
     const VEC others = OP(mask_mov)(largest, (MASK) (at & -at), second);
     top[1] = OP(reduce_max)(OP(max)(others, second));
+}
+
+/* argmax_pass of batches.pxi */
+static inline void OF(fastce_argmax)(const REAL *b, ptrdiff_t steps, REAL *top, REAL *second,
+                                     REAL *step)
+{
+    for (int l = 0; l < FASTCE_LANES; l += WIDTH) {
+        VEC m = OP(loadu)(top + l), below = OP(loadu)(second + l), at = OP(loadu)(step + l);
+        VEC number = OP(setzero)();
+        for (ptrdiff_t i = 0; i < steps; i++) {
+            const VEC y = OP(loadu)(b + i * FASTCE_LANES + l);
+            const MASK more = OP_MASK(cmp)(y, m, _CMP_GT_OQ);
+            below = OP(max)(OP(mask_mov)(y, more, m), below);
+            at = OP(mask_mov)(at, more, number);
+            m = OP(mask_mov)(m, more, y);
+            number = OP(add)(number, OP(set1)(1));
+        }
+        OP(storeu)(top + l, m);
+        OP(storeu)(second + l, below);
+        OP(storeu)(step + l, at);
+    }
 }
 
 /* out[j] = x[2 j] for `count` items, of which top[0] and top[1] become the largest two. (What lies
@@ -890,7 +955,8 @@ static inline void OF(fastce_softplus)(const REAL *x, REAL *out, ptrdiff_t n, in
     }
 }
 
-/* sigmoid_cross_entropy_block in elementwise_losses.pxi, of arrays with room for whole vectors. */
+/* sigmoid_cross_entropy_block in elementwise_losses.pxi. Whole vectors are read and written of all
+ * arrays but x and t. */
 static inline void OF(fastce_weighted_binary)(
     const REAL *x, const REAL *t, const REAL *neither, const REAL *pos_weight, REAL *value,
     REAL *grad, REAL *hess, int sloped, int curved, ptrdiff_t n, REAL least, REAL magic)
@@ -938,6 +1004,7 @@ static inline void OF(fastce_fractions)(const REAL *p, const REAL *t, ptrdiff_t 
         const VEC x = OP(add)(OP(maskz_loadu)(some, p + i), zero);
         const VEC y = OP(maskz_loadu)(some, t + i);
         const VEC not_x = OP(sub)(one, x), not_y = OP(sub)(one, y);
+        /* (what rounding 1 - p lost) */
         const VEC lost = OP(sub)(OP(sub)(one, not_x), x);
         const MASK yes = OP_MASK(cmp)(y, zero, _CMP_NEQ_UQ);
         const MASK no = OP_MASK(cmp)(not_y, zero, _CMP_NEQ_UQ);
@@ -950,7 +1017,10 @@ static inline void OF(fastce_fractions)(const REAL *p, const REAL *t, ptrdiff_t 
             slope = OP(mask_sub)(inverse, yes, zero, inverse);
         } else {
             loss = OP(maskz_fnmadd)(yes, y, OF(fastce_log_vector)(x), zero);
-            loss = OP(mask3_fnmadd)(not_y, OF(fastce_log_sum)(not_x, lost), loss, no);
+            /* (As above, to the last bit: it does not count what stands beside.) */
+            slope = OP(mul)(lost, OP(div)(one, not_x));
+            slope = OF(fastce_log_of_any)(true, 0, not_x, slope);
+            loss = OP(mask3_fnmadd)(not_y, slope, loss, no);
             slope = OP(maskz_div)(no, not_y, not_x);
             slope = OP(sub)(slope, OP(maskz_div)(yes, y, x));
         }

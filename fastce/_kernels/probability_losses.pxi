@@ -8,7 +8,8 @@
 #   ENTROPY_P  -x log x
 #   JS         (x log(x/m) + c log(c/m))/2, m = (x + c)/2
 #
-# (x + 0 makes 0 of -0.) c are the targets, or the weight of the target class; where c is 0 all three are 0.
+# (x + 0 makes 0 of -0.) c are the targets, or the weight of the target class; where c is 0 all
+# three are 0.
 
 cdef enum:
     NLL
@@ -26,13 +27,12 @@ cdef inline void js_terms(const real* p, const real* q, Py_ssize_t n, real* valu
     cdef real one = <real> 1.0
     cdef real s, r, near, far
     cdef real a[BLOCK]
-    cdef real up[BLOCK]
-    cdef real u[BLOCK]
-    cdef real c[BLOCK]
+    cdef real up[BLOCK]             # log(1 + a)
+    cdef real u[BLOCK]              # 1 - a
+    cdef real c[BLOCK]              # what rounding lost of it, then its logarithm
     for i in range(n):
         s = p[i] + q[i]
         a[i] = (p[i] - q[i] if p[i] > q[i] else q[i] - p[i]) / s
-        # 1 - a, with what rounding lost.
         r = <real> 2.0 * (q[i] if p[i] > q[i] else p[i]) / s
         u[i] = one - a[i] if a[i] < <real> 0.5 else r
         c[i] = (one - u[i]) - a[i] if a[i] < <real> 0.5 else <real> 0.0
@@ -326,6 +326,7 @@ cdef void class_rows(int op, const Xent* a, Py_ssize_t first, Py_ssize_t rows,
         for l in range(rows):
             omega[l] = (<const real*> a.row_weight)[first + l]
     if value != NULL:
+        # (one of two that are compiled for their op)
         if op == CCE:
             terms(CCE, <const real*> t, <const real*> c, LANES, slope)
         else:

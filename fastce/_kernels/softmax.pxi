@@ -369,7 +369,11 @@ cdef void entropy_tile(const Geometry* g, const Array3* xa, real* row, const Til
     for l in range(tile.rows):
         # Those equal to the largest are left out of `weighted`: their share is top.
         row[tile.first + l] = (weighted[l] + below[l] * factor[l]
-                               + top_count[l] * top_e[l] * top[l]) / total[l]
+                               + top_count[l] * top_e[l] * top[l]) / total[l] + <real> 0.0
+
+
+cdef enum:
+    BACKWARD_ROW = 32               # classes of the shortest rows that are taken one by one
 
 
 cdef inline real most_log(real kind) noexcept nogil:
@@ -412,6 +416,15 @@ cdef void backward_tile(bint logarithm, const Geometry* g, const Array3* ga, con
     place(ga, g, tile, &gs)
     place(ya, g, tile, &ys)
     place(oa, g, tile, &os)
+    if FASTCE_HAS_EXP_LANES and whole and not tile.single:
+        load(grad, &gs, tile, 0, tile.steps, <real> 0.0, b)
+        load(output, &ys, tile, 0, tile.steps, <real> 0.0, y)
+        if real is double:
+            fastce_backward_many_d(logarithm, b, y, tile.steps, low, most, magic)
+        else:
+            fastce_backward_many_f(logarithm, b, y, tile.steps, low, most, magic)
+        store(out, &os, tile, 0, tile.steps, <const real*> b)
+        return
     fill_lanes(total, <real> 0.0)
     fill_lanes(lost, <real> 0.0)
     for chunk in range(tile.chunks):
@@ -671,7 +684,9 @@ cdef inline void backward_tile_number(bint logarithm, const Geometry* g, const A
 
 cdef void backward_run(bint logarithm, const Geometry* g, const Array3* grad, const Array3* y,
                        const Array3* out, bint wide) noexcept nogil:
-    cdef bint beside = side_by_side(g, y)
+    cdef bint runs = grad.k == 1 and y.k == 1 and out.k == 1
+    cdef bint beside = side_by_side(g, y) and not (
+        FASTCE_HAS_EXP_LANES and runs and g.k >= BACKWARD_ROW)
     cdef Py_ssize_t tiles = tile_count(g, beside)
     cdef Py_ssize_t t
     cdef int threads = team(<double> g.outer * g.k * g.inner, tiles)

@@ -104,6 +104,9 @@ cdef extern from "exp_lanes.h" nogil:
                             float* lost)
     void fastce_evens_run_d(const double* x, Py_ssize_t count, double* out, double* top)
     void fastce_evens_run_f(const float* x, Py_ssize_t count, float* out, float* top)
+    void fastce_argmax_d(const double* b, Py_ssize_t steps, double* top, double* second,
+                         double* step)
+    void fastce_argmax_f(const float* b, Py_ssize_t steps, float* top, float* second, float* step)
     void fastce_log_run_d(const double* x, Py_ssize_t n, double* out)
     void fastce_log_run_f(const float* x, Py_ssize_t n, float* out)
     void fastce_log_sum_run_d(const double* x, const double* c, Py_ssize_t n, double* out)
@@ -138,6 +141,10 @@ cdef extern from "exp_lanes.h" nogil:
                                        Py_ssize_t k, double least, double most, double magic)
     bint fastce_log_softmax_backward_f(const float* grad, const float* y, float* out, Py_ssize_t k,
                                        float least, float most, float magic)
+    void fastce_backward_many_d(bint logarithm, double* b, const double* y, Py_ssize_t steps,
+                                double least, double most, double magic)
+    void fastce_backward_many_f(bint logarithm, float* b, const float* y, Py_ssize_t steps,
+                                float least, float most, float magic)
     void fastce_dot_d(const double* e, const double* given, Py_ssize_t count, double reference,
                       double* total, double* lost)
     void fastce_dot_f(const float* e, const float* given, Py_ssize_t count, float reference,
@@ -329,8 +336,10 @@ cdef inline void load(const real* x, const Span* span, const Tile* tile, Py_ssiz
         memcpy(b, x + span.lane[0] + start * LANES, whole * LANES * sizeof(real))
     elif span.unit:
         for i in range(whole):
-            memcpy(b + i * LANES, x + span.lane[0] + (start + i) * span.step,
-                   LANES * sizeof(real))
+            lane = x + span.lane[0] + (start + i) * span.step
+            for l in range(<Py_ssize_t> (LANES * sizeof(real)) // 64):
+                FASTCE_PREFETCH(<const char*> (lane + 2 * LANES - 1) - 64 * l)
+            memcpy(b + i * LANES, lane, LANES * sizeof(real))
     elif FASTCE_HAS_EXP_LANES and span.step == 1 and tile.lanes == LANES:
         if real is double:
             fastce_load_rows_d(x + start, span.lane, whole, b)

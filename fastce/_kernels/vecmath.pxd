@@ -214,7 +214,8 @@ cdef inline real reciprocal_low(real s, real s_low, real high) noexcept nogil:
 
 
 cdef inline real log_sum(real x, real low) noexcept nogil:
-    # log(x + low), low being at most half a unit in the last place of x. A subnormal is multiplied by 2**54 (2**30) first.
+    # log(x + low), low being at most half a unit in the last place of x. A subnormal is multiplied
+    # by 2**54 (2**30) first.
     cdef real least, up, shift
     cdef real infinity = <real> INFINITY
     if real is double:
