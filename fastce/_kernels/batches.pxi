@@ -1,8 +1,8 @@
 # Batches of rows: what softmax, log_softmax, logsumexp and the cross-entropy of classes share.
 #
-# A batch is up to LANES rows, and lane l of what is known of its rows (the largest logit, the sum of
-# the e_j, ...) belongs to row l, so that all of this is computed for the whole batch at once. The
-# classes are taken in one of two ways:
+# A batch is up to LANES rows, and lane l of what is known of its rows (the largest logit, the sum
+# of the e_j, ...) belongs to row l, so that all of this is computed for the whole batch at once.
+# The classes are taken in one of two ways:
 #
 #   many      a tile of many rows, in a buffer, which is `whole` where it has room; else it is taken
 #             a chunk at a time, and the e_j wait in the result
@@ -480,8 +480,8 @@ cdef inline void batch_argmax(const real* x, const Array3* xa, const Geometry* g
                               real* second, const TopsAhead* tops_ahead,
                               layout how) noexcept nogil:
     # The largest two values of each row, and where the first stands first, or 0 if it is NaN; a row
-    # whose target is IGNORED has `at` IGNORED and zeros. For many rows of a single chunk, the values
-    # into b, the largest masked.
+    # whose target is IGNORED has `at` IGNORED and zeros. For many rows of a single chunk, the
+    # values into b, the largest masked.
     cdef Py_ssize_t r, chunk, start, count, steps, i, l
     cdef const real* run
     cdef Span span
@@ -632,7 +632,7 @@ cdef inline void sweep_many(const real* x, const Array3* xa, const Geometry* g, 
             part = b + start * LANES
         else:
             load_masked(x, &xs, tile, start, steps, target, b)
-        sweep(part, steps, far, centre, low, magic, anchor,
+        sweep(part, out != NULL, steps, far, centre, low, magic, anchor,
               ahead + (start + next_one) * x_step if ahead != NULL else NULL, x_step,
               result + start * out_step if result != NULL else NULL, out_step, chunk == 0, total,
               lost)
@@ -719,10 +719,10 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
                             const real* magic, const real* anchor, bint far, real* b, real* out,
                             const Array3* oa, Pile* pile, TopsAhead* tops_ahead, real* total,
                             real* lost, layout how) noexcept nogil:
-    # The sum of the e_j in each row, but for its target. The e_j themselves are in b for many rows
-    # that are whole, and else in `out`, if it is not NULL. The pile may be NULL; so may
-    # tops_ahead, which gets the largest logits of the next batch, or the largest two, unless its
-    # rows have gaps.
+    # The sum of the e_j in each row, but for its target. The e_j themselves, unless `out` is NULL,
+    # are in b for many rows that are whole, and else in `out`; if it is NULL, such rows leave the
+    # logits less the centre in b. The pile may be NULL; so may tops_ahead, which gets the largest
+    # logits of the next batch, or the largest two, unless its rows have gaps.
     cdef Py_ssize_t r, next_row, masked
     cdef Py_ssize_t ahead_step = 1
     cdef Tile tile

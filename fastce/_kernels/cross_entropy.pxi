@@ -205,8 +205,8 @@ cdef inline void store_values(real* value, Py_ssize_t rows, const Py_ssize_t* ta
 
 cdef void index_batch(const Xent* a, const Tile* batch, void* room, TopsAhead* tops_ahead,
                       real kind, layout how) noexcept nogil:
-    # Value and gradient where the targets are classes. (With label smoothing, where the other classes
-    # have coefficients, dense_batches.pxi does its part.)
+    # Value and gradient where the targets are classes. (With label smoothing, where the other
+    # classes have coefficients, dense_batches.pxi does its part.)
     cdef const real* x = <const real*> a.x.data
     cdef real* value = <real*> a.value
     cdef real* grad = <real*> a.grad.data
@@ -567,7 +567,7 @@ cdef void xent_tile(const Xent* a, const Tile* tile, real kind) noexcept nogil:
             exp_pass(b, steps, centre, low, magic, mark, rest, lost1, m, top_e, top_count,
                      below, lost2)
         else:
-            sweep(b, steps, far, centre, low, magic, anchor, <const real*> NULL, 0,
+            sweep(b, True, steps, far, centre, low, magic, anchor, <const real*> NULL, 0,
                   <const real*> NULL, 0, start == 0, rest, lost1)
         if by_top and by_target and (product or not whole):
             mask_targets(target, rows, tile.single, start, steps, b, target_e)

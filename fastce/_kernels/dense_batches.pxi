@@ -5,9 +5,10 @@
 #
 #   c_j = w_t [j = t] + factor given_j + share
 #
-# where `given` are target probabilities, or the weights of the classes, if either is there. Rows with
-# masked classes (logits of -inf) or infinities are left to xent_tile, each alone, so that no row's
-# result depends on another; that is done before anything is written, which may be over the logits.
+# where `given` are target probabilities, or the weights of the classes, if either is there. Rows
+# with masked classes (logits of -inf) or infinities are left to xent_tile, each alone, so that no
+# row's result depends on another; that is done before anything is written, which may be over the
+# logits.
 
 cdef struct Coefficients:
     const Array3* given             # or NULL
@@ -483,8 +484,8 @@ cdef inline void derive_batch(const Xent* a, const Tile* batch, const Coefficien
                               const real* factor, const real* factor_low, const real* slope,
                               const real* inverse, const real* kappa, const real* curve,
                               const Py_ssize_t* target, layout how) noexcept nogil:
-    # From the e_j: e_j times the sum of two factors - slope c_j, without any w_t, and, if asked, the
-    # Hessian's diagonal. Zeros where the target is IGNORED, nothing where it is DONE.
+    # From the e_j: e_j times the sum of two factors - slope c_j, without any w_t, and, if asked,
+    # the Hessian's diagonal. Zeros where the target is IGNORED, nothing where it is DONE.
     cdef Py_ssize_t l
     cdef Derivatives d
     cdef Tile tile
@@ -683,8 +684,8 @@ cdef void dense_batch(const Xent* a, const Tile* batch, TopsAhead* tops_ahead, r
         store_at(<real*> a.hess.data, &a.hess, &a.g, batch, at, curve_at_top)
 
 
-# The product of the Hessian with a vector v, where the targets are classes. With the largest class m
-# left out of the sum as well, so that what is near 0 is not a difference:
+# The product of the Hessian with a vector v, where the targets are classes. With the largest class
+# m left out of the sum as well, so that what is near 0 is not a difference:
 #
 #   d = sum of p_j (v_j - v_m)
 #   slope/temperature p_j (kappa ((v_j - v_m) - d) + 2 z_loss (v_m + d))

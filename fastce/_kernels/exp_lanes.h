@@ -515,9 +515,9 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
 #define FASTCE_HAS_EXP_LANES 0
 #define fastce_exp_each_d(y, magic, e) ((void) 0)
 #define fastce_exp_each_f(y, magic, e) ((void) 0)
-#define fastce_sweep_d(b, steps, low, magic, anchor, ahead, ahead_step, result, result_step, \
+#define fastce_sweep_d(kept, b, steps, low, magic, anchor, ahead, ahead_step, result, result_step, \
                        total, lost) ((void) 0)
-#define fastce_sweep_f(b, steps, low, magic, anchor, ahead, ahead_step, result, result_step, \
+#define fastce_sweep_f(kept, b, steps, low, magic, anchor, ahead, ahead_step, result, result_step, \
                        total, lost) ((void) 0)
 #define fastce_sweep_run_d(x, count, divisor, masked, low, magic, anchor, ahead, ahead_step, top, \
                            two, out, pending, folded, total, lost) ((void) 0)
@@ -551,8 +551,10 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
 #define fastce_softmax_backward_f(grad, y, out, k) 0
 #define fastce_log_softmax_backward_d(grad, y, out, k, least, most, magic) 0
 #define fastce_log_softmax_backward_f(grad, y, out, k, least, most, magic) 0
-#define fastce_backward_many_d(logarithm, b, y, steps, least, most, magic) ((void) 0)
-#define fastce_backward_many_f(logarithm, b, y, steps, least, most, magic) ((void) 0)
+#define fastce_backward_many_d(logarithm, grad, grad_step, y, y_step, out, out_step, k, least, \
+                               most, magic) ((void) 0)
+#define fastce_backward_many_f(logarithm, grad, grad_step, y, y_step, out, out_step, k, least, \
+                               most, magic) ((void) 0)
 #define fastce_dot_d(e, given, count, reference, total, lost) ((void) 0)
 #define fastce_dot_f(e, given, count, reference, total, lost) ((void) 0)
 #define fastce_product_d(e, given, count, reference, dot, inverse, kappa, shift, curve) ((void) 0)

@@ -211,10 +211,10 @@ static inline void OF(fastce_terms)(int mixed, const REAL *x, const REAL *c, ptr
 }
 
 /* `sweep` of tiles.pxi, the anchor taken off. */
-static inline void OF(fastce_sweep)(REAL *b, ptrdiff_t steps, const REAL *low, const REAL *magic,
-                                    const REAL *anchor, const REAL *ahead, ptrdiff_t ahead_step,
-                                    const REAL *result, ptrdiff_t result_step, REAL *total,
-                                    REAL *lost)
+static inline __attribute__((always_inline)) void OF(fastce_sweep_steps)(
+    const bool kept, REAL *b, ptrdiff_t steps, const REAL *low, const REAL *magic,
+    const REAL *anchor, const REAL *ahead, ptrdiff_t ahead_step, const REAL *result,
+    ptrdiff_t result_step, REAL *total, REAL *lost)
 {
     for (int l = 0; l < FASTCE_LANES; l += WIDTH) {
         const VEC least = OP(loadu)(low + l);
@@ -234,18 +234,34 @@ static inline void OF(fastce_sweep)(REAL *b, ptrdiff_t steps, const REAL *low, c
             VEC e[2] = {OP(max)(least, OP(loadu)(x)),
                         OP(max)(least, OP(loadu)(x + FASTCE_LANES))};
             OF(fastce_exps)(2, e, base);
-            OP(storeu)(x, e[0]);
-            OP(storeu)(x + FASTCE_LANES, e[1]);
+            if (kept) {
+                OP(storeu)(x, e[0]);
+                OP(storeu)(x + FASTCE_LANES, e[1]);
+            }
             OF(fastce_add_pair)(e[0], e[1], &s, &q);
         }
         if (i < steps) {
             VEC e = OF(fastce_exp_vector)(OP(max)(least, OP(loadu)(x)), base);
-            OP(storeu)(x, e);
+            if (kept)
+                OP(storeu)(x, e);
             OF(fastce_add_pair)(e, OP(setzero)(), &s, &q);
         }
         OP(storeu)(total + l, OP(sub)(s, OP(loadu)(anchor + l)));
         OP(storeu)(lost + l, q);
     }
+}
+
+static inline void OF(fastce_sweep)(int kept, REAL *b, ptrdiff_t steps, const REAL *low,
+                                    const REAL *magic, const REAL *anchor, const REAL *ahead,
+                                    ptrdiff_t ahead_step, const REAL *result,
+                                    ptrdiff_t result_step, REAL *total, REAL *lost)
+{
+    if (kept)
+        OF(fastce_sweep_steps)(true, b, steps, low, magic, anchor, ahead, ahead_step, result,
+                               result_step, total, lost);
+    else
+        OF(fastce_sweep_steps)(false, b, steps, low, magic, anchor, ahead, ahead_step, result,
+                               result_step, total, lost);
 }
 
 /* Items from the start of a row to the first line of memory. */
@@ -575,19 +591,20 @@ static inline int OF(fastce_log_softmax_backward)(const REAL *grad, const REAL *
     return 1;
 }
 
-/* backward_tile of softmax.pxi for many rows, the gradients b becoming the result. */
-static inline void OF(fastce_backward_many)(int logarithm, REAL *b, const REAL *y, ptrdiff_t steps,
-                                            REAL least, REAL most, REAL magic)
+/* backward_tile of softmax.pxi for many rows: LANES neighbours at each of k steps of every array. */
+static inline void OF(fastce_backward_many)(int logarithm, const REAL *grad, ptrdiff_t grad_step,
+                                            const REAL *y, ptrdiff_t y_step, REAL *out,
+                                            ptrdiff_t out_step, ptrdiff_t k, REAL least, REAL most,
+                                            REAL magic)
 {
     const VEC zero = OP(setzero)(), low = OP(set1)(least), high = OP(set1)(most);
     const VEC base = OF(fastce_base)(OP(set1)(magic)), masked = OP(set1)(-INFINITY);
     for (int l = 0; l < FASTCE_LANES; l += WIDTH) {
-        const ptrdiff_t end = steps * FASTCE_LANES + l;
         VEC s = zero, q = zero, rest;
-        for (ptrdiff_t i = l; i < end; i += FASTCE_LANES) {
-            VEC g = OP(loadu)(b + i);
+        for (ptrdiff_t j = 0; j < k; j++) {
+            VEC g = OP(loadu)(grad + j * grad_step + l);
             if (!logarithm) {
-                const VEC p = OP(loadu)(y + i);
+                const VEC p = OP(loadu)(y + j * y_step + l);
                 const MASK counts = OP_MASK(cmp)(p, zero, _CMP_NEQ_UQ)
                     | OP_MASK(cmp)(g, g, _CMP_UNORD_Q);
                 g = OP(maskz_mul_round)(counts, g, p, _MM_FROUND_CUR_DIRECTION);
@@ -600,9 +617,9 @@ static inline void OF(fastce_backward_many)(int logarithm, REAL *b, const REAL *
         s = OP(mask_mov)(s, OP_MASK(cmp)(rest, rest, _CMP_ORD_Q), rest);
         const MASK number = OP_MASK(cmp)(s, s, _CMP_ORD_Q);
         const VEC unit = OP(mul)(s, OP(set1)(1 / (REAL) RAISED));
-        for (ptrdiff_t i = l; i < end; i += FASTCE_LANES) {
-            const VEC g = OP(loadu)(b + i);
-            VEC p = OP(loadu)(y + i);
+        for (ptrdiff_t j = 0; j < k; j++) {
+            const VEC g = OP(loadu)(grad + j * grad_step + l);
+            VEC p = OP(loadu)(y + j * y_step + l);
             if (logarithm) {
                 const MASK counts = OP_MASK(cmp)(p, masked, _CMP_NEQ_UQ);
                 p = OP(min)(high, OP(max)(low, p));
@@ -613,7 +630,7 @@ static inline void OF(fastce_backward_many)(int logarithm, REAL *b, const REAL *
                 const MASK counts = OP_MASK(cmp)(p, zero, _CMP_NEQ_UQ) | (MASK) ~number;
                 p = OP(maskz_fmadd)(counts, p, OP(sub)(g, s), zero);
             }
-            OP(storeu)(b + i, p);
+            OP(storeu)(out + j * out_step + l, p);
         }
     }
 }

@@ -176,7 +176,7 @@ cdef Unit in_unit_range(const real* x, Py_ssize_t n) noexcept nogil:
 
 
 def in_unit_interval(array):
-    """Tell whether an array holds only numbers of [0, 1]; one that is not plain is not looked at."""
+    """Tell whether an array, not looked at unless it is plain, holds only numbers of [0, 1]."""
     if not is_plain_float(array):
         return False
     return plain_unit(array) != OUTSIDE
@@ -519,7 +519,8 @@ cdef bint is_class_array(object target, object logits) noexcept:
 
 cdef bint plain_options(dict options, frozenset own, object logits, object grad, object hess,
                         Xent* a, int* reduction) noexcept:
-    # Take the options into a and `reduction`; whether all are plain, and the loss's own or everyone's.
+    # Take the options into a and `reduction`; whether all are plain, and the loss's own or
+    # everyone's.
     cdef int nd = cnp.PyArray_NDIM(logits)
     for name, given in options.items():
         if name == "reduction":

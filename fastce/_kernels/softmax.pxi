@@ -168,7 +168,9 @@ cdef void softmax_batch(int op, const Geometry* g, const Array3* xa, const Array
         for l in range(batch.rows):
             row[batch.first + l] = of_row[l]
             if m[l] == infinity or m[l] == -infinity:
-                row[batch.first + l] = <real> NAN if row_has_nan(x, xa, g, batch.first + l) else m[l]
+                row[batch.first + l] = m[l]
+                if row_has_nan(x, xa, g, batch.first + l):
+                    row[batch.first + l] = <real> NAN
         return
     fill_lanes(of_row, <real> 1.0)
     if op == LOGSUMEXP_BACKWARD:
@@ -278,7 +280,17 @@ cdef void log_softmax_batch(const Geometry* g, const Array3* xa, const Array3* y
             # inf - inf and x - inf, unless a NaN spoils the row
             log_s[l] = <real> NAN if row_has_nan(x, xa, g, batch.first + l) else <real> 0.0
 
-    if layout is many:
+    if layout is many and batch.chunks == 1:
+        # b has what is left of the logits, the largest masked.
+        place(ya, g, batch, &ys)
+        for i in range(batch.steps):
+            for l in range(LANES):
+                b[i * LANES + l] = (b[i * LANES + l] - high[l]) - log_s[l]
+        for l in range(batch.rows):
+            b[at[l] * LANES + l] = top[l] if m[l] == top_x[l] else \
+                ((m[l] - centre[l]) - high[l]) - log_s[l]
+        store(out, &ys, batch, 0, batch.steps, <const real*> b)
+    elif layout is many:
         place(xa, g, batch, &xs)
         place(ya, g, batch, &ys)
         for chunk in range(batch.chunks):
@@ -384,6 +396,19 @@ cdef inline real most_log(real kind) noexcept nogil:
         return <float> 60.0
 
 
+cdef inline void backward_lanes_of_many(bint logarithm, const real* grad, Py_ssize_t grad_step,
+                                        const real* y, Py_ssize_t y_step, real* out,
+                                        Py_ssize_t out_step, Py_ssize_t k, real low, real most,
+                                        real magic) noexcept nogil:
+    # backward_tile of lanes that are neighbours, with AVX-512. `out` may be grad or y.
+    if real is double:
+        fastce_backward_many_d(logarithm, grad, grad_step, y, y_step, out, out_step, k, low, most,
+                               magic)
+    else:
+        fastce_backward_many_f(logarithm, grad, grad_step, y, y_step, out, out_step, k, low, most,
+                               magic)
+
+
 cdef void backward_tile(bint logarithm, const Geometry* g, const Array3* ga, const Array3* ya,
                         const Array3* oa, const Tile* tile, real kind) noexcept nogil:
     # Vector-Jacobian products, all arrays (outer, k, inner):
@@ -419,11 +444,12 @@ cdef void backward_tile(bint logarithm, const Geometry* g, const Array3* ga, con
     if FASTCE_HAS_EXP_LANES and whole and not tile.single:
         load(grad, &gs, tile, 0, tile.steps, <real> 0.0, b)
         load(output, &ys, tile, 0, tile.steps, <real> 0.0, y)
-        if real is double:
-            fastce_backward_many_d(logarithm, b, y, tile.steps, low, most, magic)
-        else:
-            fastce_backward_many_f(logarithm, b, y, tile.steps, low, most, magic)
+        backward_lanes_of_many(logarithm, b, LANES, y, LANES, b, LANES, g.k, low, most, magic)
         store(out, &os, tile, 0, tile.steps, <const real*> b)
+        return
+    if FASTCE_HAS_EXP_LANES and not tile.single and gs.unit and ys.unit and os.unit:
+        backward_lanes_of_many(logarithm, grad + gs.lane[0], gs.step, output + ys.lane[0], ys.step,
+                               out + os.lane[0], os.step, g.k, low, most, magic)
         return
     fill_lanes(total, <real> 0.0)
     fill_lanes(lost, <real> 0.0)

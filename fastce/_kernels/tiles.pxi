@@ -84,14 +84,14 @@ cdef extern from "exp_lanes.h" nogil:
         double* hess
     void fastce_exp_each_d(const double* y, const double* magic, double* e)
     void fastce_exp_each_f(const float* y, const float* magic, float* e)
-    void fastce_sweep_d(double* b, Py_ssize_t steps, const double* low, const double* magic,
-                        const double* anchor, const double* ahead, Py_ssize_t ahead_step,
-                        const double* result, Py_ssize_t result_step, double* total,
-                        double* lost)
-    void fastce_sweep_f(float* b, Py_ssize_t steps, const float* low, const float* magic,
-                        const float* anchor, const float* ahead, Py_ssize_t ahead_step,
-                        const float* result, Py_ssize_t result_step, float* total,
-                        float* lost)
+    void fastce_sweep_d(bint kept, double* b, Py_ssize_t steps, const double* low,
+                        const double* magic, const double* anchor, const double* ahead,
+                        Py_ssize_t ahead_step, const double* result, Py_ssize_t result_step,
+                        double* total, double* lost)
+    void fastce_sweep_f(bint kept, float* b, Py_ssize_t steps, const float* low,
+                        const float* magic, const float* anchor, const float* ahead,
+                        Py_ssize_t ahead_step, const float* result, Py_ssize_t result_step,
+                        float* total, float* lost)
     void fastce_sweep_run_d(const double* x, Py_ssize_t count, double divisor, Py_ssize_t masked,
                             double low, double magic, double anchor, const double* ahead,
                             Py_ssize_t ahead_step, double* top, bint two, double* out,
@@ -141,10 +141,14 @@ cdef extern from "exp_lanes.h" nogil:
                                        Py_ssize_t k, double least, double most, double magic)
     bint fastce_log_softmax_backward_f(const float* grad, const float* y, float* out, Py_ssize_t k,
                                        float least, float most, float magic)
-    void fastce_backward_many_d(bint logarithm, double* b, const double* y, Py_ssize_t steps,
-                                double least, double most, double magic)
-    void fastce_backward_many_f(bint logarithm, float* b, const float* y, Py_ssize_t steps,
-                                float least, float most, float magic)
+    void fastce_backward_many_d(bint logarithm, const double* grad, Py_ssize_t grad_step,
+                                const double* y, Py_ssize_t y_step, double* out,
+                                Py_ssize_t out_step, Py_ssize_t k, double least, double most,
+                                double magic)
+    void fastce_backward_many_f(bint logarithm, const float* grad, Py_ssize_t grad_step,
+                                const float* y, Py_ssize_t y_step, float* out,
+                                Py_ssize_t out_step, Py_ssize_t k, float least, float most,
+                                float magic)
     void fastce_dot_d(const double* e, const double* given, Py_ssize_t count, double reference,
                       double* total, double* lost)
     void fastce_dot_f(const float* e, const float* given, Py_ssize_t count, float reference,
@@ -315,8 +319,8 @@ cdef inline bint gather_run(const real* x, Py_ssize_t step, Py_ssize_t count, re
 
 cdef inline void load(const real* x, const Span* span, const Tile* tile, Py_ssize_t start,
                       Py_ssize_t steps, real fill, real* b) noexcept nogil:
-    # b (steps, LANES) = the tile's steps start, start + 1, ..., divided by the span's divisor; lanes
-    # not in use get `fill`.
+    # b (steps, LANES) = the tile's steps start, start + 1, ..., divided by the span's divisor;
+    # lanes not in use get `fill`. Of lanes that are neighbours those of the next tile are fetched.
     cdef Py_ssize_t i, l
     cdef real two[2]
     cdef real divisor = <real> span.divisor
@@ -670,14 +674,14 @@ cdef inline void choose_anchor(const real* top, const real* m, Py_ssize_t lanes,
         anchor[l] = power_of_two(magic_of(d)) * (<real> 256.0 * lift_factor(d))
 
 
-cdef inline void sweep(real* b, Py_ssize_t steps, bint far, const real* centre, const real* low,
-                       const real* magic, const real* anchor, const real* ahead,
+cdef inline void sweep(real* b, bint kept, Py_ssize_t steps, bint far, const real* centre,
+                       const real* low, const real* magic, const real* anchor, const real* ahead,
                        Py_ssize_t ahead_step, const real* result, Py_ssize_t result_step,
                        bint first, real* total, real* lost) noexcept nogil:
-    # b = e_j, for at most CHUNK steps; total + lost are the sums of the chunks so far, of which
-    # this may be the first. Steps are added in pairs. While this computes, memory is brought near:
-    # at `ahead` what will be read next, at `result` what will be written, so many items from a step
-    # to the next (either may be NULL).
+    # b = e_j, for at most CHUNK steps, or only less the centre if they are not to be kept; total +
+    # lost are the sums of the chunks so far, of which this may be the first. Steps are added in
+    # pairs. While this computes, memory is brought near: at `ahead` what will be read next, at
+    # `result` what will be written, so many items from a step to the next (either may be NULL).
     cdef Py_ssize_t i, l
     cdef real s[LANES]
     cdef real q[LANES]
@@ -690,10 +694,10 @@ cdef inline void sweep(real* b, Py_ssize_t steps, bint far, const real* centre, 
                 b[i * LANES + l] = b[i * LANES + l] - centre[l]
     if FASTCE_HAS_EXP_LANES:
         if real is double:
-            fastce_sweep_d(b, steps, low, magic, anchor, ahead, ahead_step, result,
+            fastce_sweep_d(kept, b, steps, low, magic, anchor, ahead, ahead_step, result,
                            result_step, s, q)
         else:
-            fastce_sweep_f(b, steps, low, magic, anchor, ahead, ahead_step, result,
+            fastce_sweep_f(kept, b, steps, low, magic, anchor, ahead, ahead_step, result,
                            result_step, s, q)
     else:
         memcpy(s, anchor, LANES * sizeof(real))
@@ -707,7 +711,7 @@ cdef inline void sweep(real* b, Py_ssize_t steps, bint far, const real* centre, 
             for l in range(LANES):
                 t = b[i * LANES + l]
                 e[l] = exp_scaled(low[l] if low[l] > t else t, magic[l])
-                b[i * LANES + l] = e[l]
+                b[i * LANES + l] = e[l] if kept else t
             if i % 2 == 0 and i + 1 < steps:
                 memcpy(f, e, LANES * sizeof(real))
                 continue
@@ -744,9 +748,9 @@ cdef inline void sweep_run(const real* x, Py_ssize_t count, double divisor, Py_s
     # `sweep` of a chunk of one row that is a run of memory, from x, to be divided, to out, which
     # may be x, or NULL; as if x[masked] were -inf. b is room for a chunk, and may be x. Meanwhile a
     # part is written of the row that is pending, if it is not NULL; `count` items ahead, every one
-    # or two, are fetched; and `top` becomes the largest of itself and of them, or the largest two. `folded`: total and lost are not
-    # lanes but what they add up to, this being all of the row. (Without AVX-512 `top` must be NULL
-    # and the divisor 1.)
+    # or two, are fetched; and `top` becomes the largest of itself and of them, or the largest two.
+    # `folded`: total and lost are not lanes but what they add up to, this being all of the row.
+    # (Without AVX-512 `top` must be NULL and the divisor 1.)
     cdef Py_ssize_t step, i, l, rest
     cdef bint whole
     cdef real s[LANES]

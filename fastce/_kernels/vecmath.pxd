@@ -96,8 +96,8 @@ cdef inline real lowest(real n) noexcept nogil:
 
 
 cdef inline real exp_parts(real y, real magic, real* tail) noexcept nogil:
-    # With y = n ln 2 + r: (1 + r + r**2 Q(r)) 2**(n + s), the last step rounding only once. The tail
-    # is what that rounding lost.
+    # With y = n ln 2 + r: (1 + r + r**2 Q(r)) 2**(n + s), the last step rounding only once. The
+    # tail is what that rounding lost.
     cdef real log2e = <real> 1.4426950408889634
     cdef real t = y * log2e + magic
     cdef real n = t - magic
