@@ -373,3 +373,31 @@ def test_gradients_that_cancel(order, k, dtype):
     ):
         others = got[grad == 0]
         assert_close(others, np.full_like(others, want), 4)
+
+
+@dtypes
+@pytest.mark.core
+@pytest.mark.parametrize("k", [5, 40, 150])
+@pytest.mark.parametrize("name", ["softmax_backward", "log_softmax_backward"])
+def test_backward_side_by_side(name, k, dtype):
+    """Rows side by side give what rows one after the other give, over an input too."""
+    rng = seeded(name, k, dtype.__name__)
+    logits, grad = rng.standard_normal((2, 3, k, 70), dtype)
+    logits[:, 1, ::7] = -np.inf
+    logits[:, :, 9] = 0, *[-np.inf] * (k - 1)
+    grad[0, k // 2, 3] = np.nan
+    grad[1, 0, 4:6] = np.inf, -np.inf
+    grad[2, 1, 7] = np.inf  # where the probability is 0
+    y = getattr(fastce, name.removesuffix("_backward"))(logits, axis=1)
+    call = getattr(fastce, name)
+    turned = [np.ascontiguousarray(np.moveaxis(array, 1, -1)) for array in (grad, y)]
+    want = np.moveaxis(call(*turned), -1, 1)
+    number = np.isfinite(want)
+    assert number.sum() > 0.9 * number.size
+    size = np.max(np.abs(grad), axis=1, keepdims=True, where=np.isfinite(grad), initial=0)
+    limit = 8 * np.finfo(dtype).eps * np.broadcast_to(size * np.sqrt(k), want.shape)
+    for over in (None, 0, 1):
+        pair = [grad.copy(), y.copy()]
+        got = call(*pair, axis=1, out=None if over is None else pair[over])
+        assert np.array_equal(got[~number], want[~number], equal_nan=True)
+        assert np.all(np.abs(got[number] - want[number]) <= limit[number])
