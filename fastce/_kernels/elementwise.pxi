@@ -70,47 +70,60 @@ cdef inline void log_sum_block(const real* x, const real* c, real* out,
             out[i] = log_sum(x[i], c[i])
 
 
-cdef inline void log1p_block(const real* y, real scale, real* out, Py_ssize_t n) noexcept nogil:
-    # out = log(1 + y scale), for a product between -0.7 and 1; out may be y.
+cdef inline void log1p_block(const real* y, real* out, Py_ssize_t n) noexcept nogil:
+    # out = log(1 + y), for y between -0.7 and 1; out may be y.
     cdef Py_ssize_t i
     if FASTCE_HAS_EXP_LANES:
         if real is double:
-            fastce_log1p_run_d(y, scale, n, out)
+            fastce_log1p_run_d(y, 1.0, n, out)
         else:
-            fastce_log1p_run_f(y, scale, n, out)
+            fastce_log1p_run_f(y, 1.0, n, out)
     else:
         for i in range(n):
-            out[i] = log1p(y[i] * scale)
+            out[i] = log1p(y[i])
+
+
+cdef inline void log1p_lifted_block(const real* e, real* out, Py_ssize_t n) noexcept nogil:
+    # out = log(1 + e 2**-LIFT), for values of exp_lifted; out may be e.
+    cdef Py_ssize_t i
+    cdef real unit = <real> 1.0 / lift_factor(<real> 0.0)
+    if FASTCE_HAS_EXP_LANES:
+        if real is double:
+            fastce_log1p_run_d(e, unit, n, out)
+        else:
+            fastce_log1p_run_f(e, unit, n, out)
+    else:
+        for i in range(n):
+            out[i] = log1p_unit(e[i] * unit)
+
+
+cdef inline void softplus_run(const real* x, real* out, Py_ssize_t n, bint negative) noexcept nogil:
+    # softplus(x), or log_sigmoid(x) if `negative`, of a block.
+    cdef Py_ssize_t i
+    cdef real zero = <real> 0.0
+    cdef real e[BLOCK]
+    if FASTCE_HAS_EXP_LANES:
+        if real is double:
+            fastce_softplus_d(x, out, n, negative, lowest(zero), magic_of(lift(zero)))
+        else:
+            fastce_softplus_f(x, out, n, negative, lowest(zero), magic_of(lift(zero)))
+        return
+    exp_lifted_block(x, e, n)
+    log1p_lifted_block(<const real*> e, e, n)
+    if negative:
+        for i in range(n):
+            out[i] = (x[i] if x[i] < 0 else zero) - e[i]
+    else:
+        for i in range(n):
+            out[i] = (x[i] if x[i] > 0 else zero) + e[i]
 
 
 cdef void log_sigmoid_block(const real* x, real* out, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i
-    cdef real e[BLOCK]
-    if FASTCE_HAS_EXP_LANES:
-        if real is double:
-            fastce_softplus_d(x, out, n, True, lowest(<real> 0.0), magic_of(lift(<real> 0.0)))
-        else:
-            fastce_softplus_f(x, out, n, True, lowest(<real> 0.0), magic_of(lift(<real> 0.0)))
-    else:
-        exp_lifted_block(x, e, n)
-        log1p_block(<const real*> e, <real> 1.0 / lift_factor(<real> 0.0), e, n)
-        for i in range(n):
-            out[i] = (x[i] if x[i] < 0 else <real> 0.0) - e[i]
+    softplus_run(x, out, n, True)
 
 
 cdef void softplus_block(const real* x, real* out, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i
-    cdef real e[BLOCK]
-    if FASTCE_HAS_EXP_LANES:
-        if real is double:
-            fastce_softplus_d(x, out, n, False, lowest(<real> 0.0), magic_of(lift(<real> 0.0)))
-        else:
-            fastce_softplus_f(x, out, n, False, lowest(<real> 0.0), magic_of(lift(<real> 0.0)))
-    else:
-        exp_lifted_block(x, e, n)
-        log1p_block(<const real*> e, <real> 1.0 / lift_factor(<real> 0.0), e, n)
-        for i in range(n):
-            out[i] = (x[i] if x[i] > 0 else <real> 0.0) + e[i]
+    softplus_run(x, out, n, False)
 
 
 cdef void logit_block(const real* p, real* out, Py_ssize_t n) noexcept nogil:

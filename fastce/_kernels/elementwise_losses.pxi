@@ -57,7 +57,7 @@ cdef void sigmoid_cross_entropy_block(const real* x, const real* t, const real* 
                                      n, lowest(zero), magic_of(lift(zero)))
         return
     exp_lifted_block(x, e, n)
-    log1p_block(<const real*> e, one / up, value, n)
+    log1p_lifted_block(<const real*> e, value, n)
     for i in range(n):
         pos = t[i] * pos_weight[i]
         side = pos if x[i] < 0 else neither[i]
@@ -241,7 +241,7 @@ cdef void focal_block(const real* x, const real* t, real alpha, real gamma, real
             power = gamma * value[i]
             power = lowest(zero) if power < lowest(zero) else power
             value[i] = exp_scaled(power, magic_of(lift(zero))) * (one / up)
-    log1p_block(<const real*> e, one / up, losses, n)
+    log1p_lifted_block(<const real*> e, losses, n)
     for i in range(n):
         a = e[i] if x[i] < 0 else up
         b = up if x[i] < 0 else e[i]

@@ -16,8 +16,8 @@ from libc.string cimport memcpy, memset
 
 from fastce._kernels.vecmath cimport (
     exp_lifted, exp_parts, exp_scaled, lift, lift_factor, ln2_high, ln2_low, log, log1p, log1p_sum,
-    log_parts, log_sum, lowest, magic_of, power_of_two, product_error, real, reciprocal_low,
-    round_magic, sigmoid, sigmoid_of,
+    log1p_unit, log_parts, log_sum, lowest, magic_of, power_of_two, product_error, real,
+    reciprocal_low, round_magic, sigmoid, sigmoid_of,
 )
 
 cnp.import_array()

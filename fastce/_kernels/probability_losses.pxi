@@ -36,11 +36,11 @@ cdef inline void js_terms(const real* p, const real* q, Py_ssize_t n, real* valu
         r = <real> 2.0 * (q[i] if p[i] > q[i] else p[i]) / s
         u[i] = one - a[i] if a[i] < <real> 0.5 else r
         c[i] = (one - u[i]) - a[i] if a[i] < <real> 0.5 else <real> 0.0
-    log1p_block(<const real*> a, one, up, n)
+    log1p_block(<const real*> a, up, n)
     log_sum_block(<const real*> u, <const real*> c, c, n)
     for i in range(n):
         value[i] = -a[i] * a[i] if a[i] < <real> 0.5 else <real> 0.0
-    log1p_block(<const real*> value, one, value, n)
+    log1p_block(<const real*> value, value, n)
     for i in range(n):
         s = p[i] + q[i]
         near = a[i] * (up[i] - c[i]) + value[i]

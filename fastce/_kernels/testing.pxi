@@ -9,7 +9,7 @@ cdef inline void vector_math_block(int which, const real* x, real* out) noexcept
     elif which == 1:
         log_block(x, out, LANES)
     elif which == 2:
-        log1p_block(x, <real> 1.0, out, LANES)
+        log1p_block(x, out, LANES)
     else:
         for l in range(LANES):
             if which == 3:

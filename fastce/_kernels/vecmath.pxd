@@ -9,7 +9,9 @@
 #   log(x)                 any x
 #   log_sum(x, low)        the same of the sum of two, the second 0 where x is small
 #
-# sigmoid is made of them, within 2 ULP.
+#   log1p_unit(e)          log(1 + e), 0 <= e <= 1
+#
+# sigmoid and log1p_exp_minus are made of them, within 2 ULP.
 #
 # The coefficients are printed by tools/minimax.py, together with their own error.
 
@@ -244,3 +246,16 @@ cdef inline real sigmoid_of(real x, real e) noexcept nogil:
 
 cdef inline real sigmoid(real x) noexcept nogil:
     return sigmoid_of(x, exp_lifted(x))
+
+
+cdef inline real log1p_unit(real e) noexcept nogil:
+    # log(1 + e) for 0 <= e <= 1: as log_parts, with no more than one choice of n.
+    cdef bint high = e > <real> 0.41421356
+    cdef real n = <real> 1.0 if high else <real> 0.0
+    cdef real g = <real> 0.5 * e - <real> 0.5 if high else e
+    return log_reduced(g, n, <real> 0.0)
+
+
+cdef inline real log1p_exp_minus(real x) noexcept nogil:
+    # log(1 + e**-|x|)
+    return log1p_unit(exp_lifted(x) * (<real> 1.0 / lift_factor(x)))
