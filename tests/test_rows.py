@@ -401,3 +401,20 @@ def test_backward_side_by_side(name, k, dtype):
         got = call(*pair, axis=1, out=None if over is None else pair[over])
         assert np.array_equal(got[~number], want[~number], equal_nan=True)
         assert np.all(np.abs(got[number] - want[number]) <= limit[number])
+
+
+@dtypes
+@pytest.mark.core
+@pytest.mark.parametrize("k", [2, 3, 10, 128, 130])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_classes_that_share_the_lead(order, k, dtype):
+    """Equal logits have equal log-probabilities, so that argmax of both is the same."""
+    rng = seeded("shared lead", k, dtype.__name__)
+    logits = 50 * rng.standard_normal((1000, k), dtype)
+    logits[:, k - 1] = logits.max(axis=1)
+    logits[:, rng.integers(0, k - 1)] = logits[:, k - 1]
+    result = fastce.log_softmax(np.asarray(logits, order=order))
+    shared = logits == logits.max(axis=1, keepdims=True)
+    lead = np.max(result, axis=1, keepdims=True)
+    assert np.array_equal(result == lead, shared)
+    assert np.array_equal(result.argmax(axis=1), logits.argmax(axis=1))

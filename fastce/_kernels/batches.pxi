@@ -722,7 +722,7 @@ cdef inline void batch_sums(const real* x, const Array3* xa, const Geometry* g, 
     # The sum of the e_j in each row, but for its target. The e_j themselves, unless `out` is NULL,
     # are in b for many rows that are whole, and else in `out`; if it is NULL, such rows leave the
     # logits less the centre in b. The pile may be NULL; so may tops_ahead, which gets the largest
-    # logits of the next batch, or the largest two, unless its rows have gaps.
+    # logit of each row of the next batch, or the largest two; or, of rows with gaps, nothing.
     cdef Py_ssize_t r, next_row, masked
     cdef Py_ssize_t ahead_step = 1
     cdef Tile tile

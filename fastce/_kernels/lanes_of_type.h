@@ -591,7 +591,7 @@ static inline int OF(fastce_log_softmax_backward)(const REAL *grad, const REAL *
     return 1;
 }
 
-/* backward_tile of softmax.pxi for many rows: LANES neighbours at each of k steps of every array. */
+/* backward_tile of softmax.pxi for LANES rows, neighbours in every array at each of k steps. */
 static inline void OF(fastce_backward_many)(int logarithm, const REAL *grad, ptrdiff_t grad_step,
                                             const REAL *y, ptrdiff_t y_step, REAL *out,
                                             ptrdiff_t out_step, ptrdiff_t k, REAL least, REAL most,

@@ -257,7 +257,7 @@ cdef void log_softmax_batch(const Geometry* g, const Array3* xa, const Array3* y
     cdef real log_s[LANES]
     cdef real high[LANES]
     cdef real top[LANES]            # its result
-    cdef real top_x[LANES]          # m where it leads, so that it is recognised; else infinite
+    cdef real top_x[LANES]          # m where it leads, alone; else infinite
     cdef real e, e_low, s, s_low
 
     batch_argmax(x, xa, g, batch, <const Py_ssize_t*> NULL, b, at, m, below,
@@ -271,7 +271,7 @@ cdef void log_softmax_batch(const Geometry* g, const Array3* xa, const Array3* y
         s = rest[l] + e
         s_low = sum_error(rest[l], e, s) + (rest_low[l] + e_low)
         top[l] = cost_near(rest[l], rest_low[l], e, e_low, <real> 1.0 / s)
-        top_x[l] = m[l] if top[l] < <real> 0.7 else infinity
+        top_x[l] = m[l] if top[l] < <real> 0.7 and below[l] < m[l] else infinity
         top[l] = <real> 0.0 - top[l]
         log_s[l] = log_parts(s, s_low, -lift(kind)) + n[l] * ln2_low(kind)
         high[l] = n[l] * ln2_high(kind)
@@ -400,7 +400,8 @@ cdef inline void backward_lanes_of_many(bint logarithm, const real* grad, Py_ssi
                                         const real* y, Py_ssize_t y_step, real* out,
                                         Py_ssize_t out_step, Py_ssize_t k, real low, real most,
                                         real magic) noexcept nogil:
-    # backward_tile of lanes that are neighbours, with AVX-512. `out` may be grad or y.
+    # backward_tile of LANES lanes, neighbours in every array at each step, with AVX-512. `out` may
+    # be grad or y.
     if real is double:
         fastce_backward_many_d(logarithm, grad, grad_step, y, y_step, out, out_step, k, low, most,
                                magic)

@@ -320,7 +320,8 @@ cdef inline bint gather_run(const real* x, Py_ssize_t step, Py_ssize_t count, re
 cdef inline void load(const real* x, const Span* span, const Tile* tile, Py_ssize_t start,
                       Py_ssize_t steps, real fill, real* b) noexcept nogil:
     # b (steps, LANES) = the tile's steps start, start + 1, ..., divided by the span's divisor;
-    # lanes not in use get `fill`. Of lanes that are neighbours those of the next tile are fetched.
+    # lanes not in use get `fill`. Where lanes are neighbours and steps apart, the next tile's are
+    # fetched meanwhile (there may be none: that does no harm).
     cdef Py_ssize_t i, l
     cdef real two[2]
     cdef real divisor = <real> span.divisor
