@@ -341,6 +341,23 @@ def test_soft_target_among_others(dtype):
 
 
 @dtypes
+def test_soft_target_among_probabilities(dtype):
+    """The same of probabilities: a result does not depend on the targets beside it."""
+    eps = float(np.finfo(dtype).eps)
+    p = np.concatenate([eps * np.geomspace(1e-3, 30, 400), seeded("p").uniform(0, 1, 400)])
+    p = np.concatenate([p, [0, 1, np.finfo(dtype).tiny / 8]]).astype(dtype)
+    for hard in (0, 1):
+        target = np.full_like(p, hard)
+        mixed = target.copy()
+        mixed[::5] = 0.5
+        same = mixed == target
+        for method in ("__call__", "grad"):
+            call = getattr(fastce.binary_cross_entropy, method)
+            want = call(p, target, reduction="none")[same]
+            assert_same_bits(call(p, mixed, reduction="none")[same], want)
+
+
+@dtypes
 @pytest.mark.parametrize("n", [1, 255, 512, 513, 2500])
 def test_bad_target_among_others(n, dtype):
     """One target that is no probability is found wherever it stands, before anything is written."""
