@@ -156,17 +156,17 @@ cdef void look_ahead(Work* work, const Geometry* g, const Array3* x, const Array
     # After make_room: memory for what is known of later rows, if that pays. To be freed.
     cdef size_t item = sizeof(double) if wide else sizeof(float)
     cdef int thread
+    cdef bint evens = x.k == 2 and g.k <= AHEAD_ITEMS and (work.gathered or y.data == NULL)
+    cdef bint near = rows_are_near(x, g) and (y.data == NULL or work.room != NULL
+                                              or g.outer * g.k * item <= NEAR_BYTES)
     if FASTCE_HAS_EXP_LANES and not work.beside and work.count > work.threads \
-            and not (two and x.divisor != 1) \
-            and (are_evens(x, g) if x.k == 2 and (work.gathered or y.data == NULL)
-                 else rows_are_near(x, g) and (y.data == NULL or work.room != NULL
-                                               or g.outer * g.k * item <= NEAR_BYTES)):
+            and not (two and x.divisor != 1) and (evens or near):
         work.tops_ahead = <TopsAhead*> malloc(work.threads * sizeof(TopsAhead))
     if work.tops_ahead != NULL:
         memset(work.tops_ahead, -1, work.threads * sizeof(TopsAhead))
         for thread in range(work.threads):
             work.tops_ahead[thread].two = two
-            work.tops_ahead[thread].evens = <Array3*> x if x.k == 2 else NULL
+            work.tops_ahead[thread].evens = <Array3*> x if evens else NULL
 
 
 cdef inline TopsAhead* tops_ahead_of(const Work* work, int thread) noexcept nogil:
@@ -552,11 +552,6 @@ cdef inline Py_ssize_t first_equal(const real* x, Py_ssize_t count, real value) 
 cdef inline bint rows_are_near(const Array3* a, const Geometry* g) noexcept nogil:
     # Whether rows are runs of memory that follow each other and are not too long.
     return a.k == 1 and g.inner == 1 and a.outer == g.k and g.k <= AHEAD_ITEMS
-
-
-cdef inline bint are_evens(const Array3* a, const Geometry* g) noexcept nogil:
-    # Whether rows are every other item of memory, and not too long.
-    return a.k == 2 and g.k <= AHEAD_ITEMS
 
 
 cdef inline bint are_short_runs(const Array3* a, const Geometry* g) noexcept nogil:

@@ -15,18 +15,15 @@ cdef enum:
 cdef inline void exp_lifted_block(const real* x, real* e, Py_ssize_t n) noexcept nogil:
     # e = exp_lifted(x), in a buffer of BLOCK values of which some after n are written as well.
     cdef Py_ssize_t i
-    cdef Py_ssize_t lanes = (n + LANES - 1) // LANES
-    cdef real y[BLOCK]
-    cdef real magic[LANES]
     cdef real low = lowest(<real> 0.0)
-    fill_lanes(magic, magic_of(lift(low)))
-    for i in range(n):
-        y[i] = -x[i] if x[i] > 0 else x[i]
-        y[i] = low if y[i] < low else y[i]
-    for i in range(n, lanes * LANES):
-        y[i] = 0
-    for i in range(lanes):
-        exp_each(<const real*> y + i * LANES, magic, e + i * LANES)
+    if FASTCE_HAS_EXP_LANES:
+        if real is double:
+            fastce_lifted_block_d(x, n, low, magic_of(lift(low)), e)
+        else:
+            fastce_lifted_block_f(x, n, low, magic_of(lift(low)), e)
+    else:
+        for i in range(n):
+            e[i] = exp_lifted(x[i])
 
 
 cdef void sigmoid_block(const real* x, real* out, Py_ssize_t n) noexcept nogil:

@@ -561,6 +561,8 @@ static inline void fastce_stream(void *to, const void *from, size_t n)
 #define fastce_product_f(e, given, count, reference, dot, inverse, kappa, shift, curve) ((void) 0)
 #define fastce_sigmoid_d(x, out, n, least, magic, up) ((void) 0)
 #define fastce_sigmoid_f(x, out, n, least, magic, up) ((void) 0)
+#define fastce_lifted_block_d(x, n, least, magic, e) ((void) 0)
+#define fastce_lifted_block_f(x, n, least, magic, e) ((void) 0)
 #define fastce_softplus_d(x, out, n, negative, least, magic) ((void) 0)
 #define fastce_softplus_f(x, out, n, negative, least, magic) ((void) 0)
 #define fastce_weighted_binary_d(x, t, neither, pos_weight, value, grad, hess, sloped, curved, n, \

@@ -998,15 +998,16 @@ static inline void OF(fastce_weighted_binary)(
         const VEC pos = OP(mul)(OP(maskz_loadu)(some, t + i), OP(loadu)(pos_weight + i));
         const VEC z = OP(fmsub)(neg, OP(mask_mov)(raise, negative, y),
                                 OP(mul)(pos, OP(mask_mov)(y, negative, raise)));
-        const VEC inverse = OP(div)(OP(set1)(1), OP(add)(raise, y));
         const VEC slope = OP(div)(z, OP(add)(raise, y));
         const VEC side = OP(mask_mov)(neg, negative, pos);
         const MASK small = OP_MASK(cmp)(side, zero, _CMP_EQ_OQ)
             & OP_MASK(cmp)(y, OP(set1)((REAL) 0.25 * RAISED), _CMP_LT_OQ);
         OP(storeu)(grad + i, OP(mask_mul)(slope, small, OP(fnmadd)(y, slope, z), unit));
-        if (curved)
+        if (curved) {
+            const VEC inverse = OP(div)(OP(set1)(1), OP(add)(raise, y));
             OP(storeu)(hess + i, OP(mul)(OP(add)(pos, neg), OP(mul)(OP(mul)(y, inverse),
                                                                     OP(mul)(raise, inverse))));
+        }
     }
 }
 
@@ -1029,15 +1030,14 @@ static inline void OF(fastce_fractions)(const REAL *p, const REAL *t, ptrdiff_t 
         if ((yes & no) == 0) {
             /* Each target is 0 or 1. */
             const VEC u = OP(mask_mov)(not_x, yes, x), inverse = OP(div)(one, u);
-            loss = OF(fastce_log_of_any)(true, 0, u, OP(maskz_mul)(no, lost, inverse));
-            loss = OP(sub)(zero, loss);
+            const VEC more = OP(maskz_mul)(no, lost, inverse);
+            loss = OP(sub)(zero, OF(fastce_log_of_any)(true, 0, u, more));
             slope = OP(mask_sub)(inverse, yes, zero, inverse);
         } else {
+            /* (`more` as above, to the last bit: it does not count what stands beside.) */
+            const VEC more = OP(mul)(lost, OP(div)(one, not_x));
             loss = OP(maskz_fnmadd)(yes, y, OF(fastce_log_vector)(x), zero);
-            /* (As above, to the last bit: it does not count what stands beside.) */
-            slope = OP(mul)(lost, OP(div)(one, not_x));
-            slope = OF(fastce_log_of_any)(true, 0, not_x, slope);
-            loss = OP(mask3_fnmadd)(not_y, slope, loss, no);
+            loss = OP(mask3_fnmadd)(not_y, OF(fastce_log_of_any)(true, 0, not_x, more), loss, no);
             slope = OP(maskz_div)(no, not_y, not_x);
             slope = OP(sub)(slope, OP(maskz_div)(yes, y, x));
         }

@@ -121,17 +121,18 @@ cdef inline void sum_terms(int op, const real* x, const real* c, Py_ssize_t step
 
 cdef inline void derivatives(int op, const real* x, const real* c, Py_ssize_t n, real* grad,
                              real* hess) noexcept nogil:
-    # Of n terms; grad may be x.
+    # Of n terms; grad may be x, and hess NULL.
     cdef Py_ssize_t i
     cdef real zero = <real> 0.0
+    if hess != NULL:
+        for i in range(n):
+            hess[i] = zero if op != CCE or c[i] == 0 else c[i] / x[i] / x[i]
     if op == CCE:
         for i in range(n):
-            hess[i] = zero if c[i] == 0 else c[i] / x[i] / x[i]
             grad[i] = zero if c[i] == 0 else -c[i] / (x[i] + zero)
     else:
         for i in range(n):
             grad[i] = zero - c[i]
-            hess[i] = zero
 
 
 cdef void probability_tile(int op, const Xent* a, const Tile* tile, real kind) noexcept nogil:
@@ -357,7 +358,6 @@ cdef void dense_row(int op, const Xent* a, Py_ssize_t r, real kind) noexcept nog
     cdef Py_ssize_t whole = k // LANES
     cdef Py_ssize_t rest = k - whole * LANES
     cdef Py_ssize_t chunk, i
-    cdef real zero = <real> 0.0
     cdef real raw[LANES]
     cdef real last_x[LANES]
     cdef real last_c[LANES]
@@ -380,14 +380,9 @@ cdef void dense_row(int op, const Xent* a, Py_ssize_t r, real kind) noexcept nog
         fill_row(<real*> a.grad.data, &a.grad, &a.g, r, <real> NAN)
         return
     grad = row_at(<real*> a.grad.data, &a.grad, &a.g, r)
-    if op == CCE:
-        for i in range(k):
-            grad[i] = zero if c[i] == 0 else -c[i] / (x[i] + zero)
-        for i in range(k):
-            grad[i] = times(factor, grad[i]) + zero
-    else:
-        for i in range(k):
-            grad[i] = times(factor, zero - c[i]) + zero
+    derivatives(op, x, c, k, grad, <real*> NULL)
+    for i in range(k):
+        grad[i] = times(factor, grad[i]) + <real> 0.0
 
 
 cdef inline bint by_rows(int op, const Xent* a) noexcept nogil:

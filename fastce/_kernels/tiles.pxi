@@ -161,6 +161,9 @@ cdef extern from "exp_lanes.h" nogil:
                           double up)
     void fastce_sigmoid_f(const float* x, float* out, Py_ssize_t n, float least, float magic,
                           float up)
+    void fastce_lifted_block_d(const double* x, Py_ssize_t n, double least, double magic,
+                               double* e)
+    void fastce_lifted_block_f(const float* x, Py_ssize_t n, float least, float magic, float* e)
     void fastce_softplus_d(const double* x, double* out, Py_ssize_t n, bint negative,
                            double least, double magic)
     void fastce_softplus_f(const float* x, float* out, Py_ssize_t n, bint negative, float least,
